@@ -1,0 +1,1 @@
+"""The intake: pairs come in over REST and become rows and objects."""

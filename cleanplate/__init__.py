@@ -1,0 +1,1 @@
+"""What api, worker and cli share; it imports neither of the first two."""

@@ -1,0 +1,123 @@
+"""The only reader of the environment.
+
+Every setting is a field here, is described in the table of README.md (a test compares the two), and is read from the
+variable that its alias names. Secrets are ``SecretStr``: printing settings never shows one.
+"""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Hosts = Annotated[tuple[str, ...], NoDecode]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """All that can be set from outside, with units in the names or descriptions."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    # The upstream
+    bfl_api_key: SecretStr | None = Field(None, alias="BFL_API_KEY", description="Key of the upstream account.")
+    bfl_base_url: str = Field("https://api.bfl.ai", alias="BFL_BASE_URL", description="Where submits go.")
+    bfl_max_in_flight: int = Field(
+        24, ge=1, le=10_000, alias="BFL_MAX_IN_FLIGHT", description="Tasks the account may hold at once."
+    )
+    bfl_hosts: Hosts = Field(
+        (".bfl.ai",), alias="BFL_HOSTS", description="Hosts the key may go to; a leading dot takes subdomains in."
+    )
+    bfl_delivery_hosts: Hosts = Field(
+        (".bfl.ai", ".blob.core.windows.net"),
+        alias="BFL_DELIVERY_HOSTS",
+        description="Hosts results may be downloaded from.",
+    )
+
+    # The parts
+    database_url: str = Field(
+        "postgresql://cleanplate@127.0.0.1:5432/cleanplate", alias="DATABASE_URL", description="PostgreSQL."
+    )
+    redis_url: str = Field("redis://127.0.0.1:6379/0", alias="REDIS_URL", description="Celery's broker.")
+    storage_url: str = Field(
+        "file:///var/lib/cleanplate/objects",
+        alias="STORAGE_URL",
+        description="Object store: `s3://bucket/prefix` or `file:///dir`.",
+    )
+    public_url: str | None = Field(None, alias="PUBLIC_URL", description="Where the upstream can reach this API.")
+
+    # The intake
+    secret_keys: Secrets = Field(
+        (),
+        alias="CLEANPLATE_SECRET_KEYS",
+        description="Fernet keys that encrypt webhook secrets; the first encrypts, all decrypt.",
+    )
+    allow_private_networks: Networks = Field(
+        (),
+        alias="CLEANPLATE_ALLOW_PRIVATE_NETWORKS",
+        description="Networks (CIDR) that addresses given by users may reach although they are not public.",
+    )
+    max_file_bytes: int = Field(
+        64 << 20, ge=1, alias="CLEANPLATE_MAX_FILE_BYTES", description="Largest image or mask, in bytes."
+    )
+    max_pixels: int = Field(100_000_000, ge=1, alias="CLEANPLATE_MAX_PIXELS", description="Largest picture, in pixels.")
+    max_request_bytes: int = Field(
+        512 << 20, ge=1, alias="CLEANPLATE_MAX_REQUEST_BYTES", description="Largest request body, in bytes."
+    )
+    max_request_files: int = Field(
+        2000, ge=2, alias="CLEANPLATE_MAX_REQUEST_FILES", description="Most files in one request."
+    )
+    cost_credits: float = Field(
+        5.0, ge=0, alias="CLEANPLATE_COST_CREDITS", description="Credits a picture is expected to cost, for quotes."
+    )
+
+    # The conveyor and what follows it
+    unconfirmed_policy: Literal["resubmit", "fail"] = Field(
+        "resubmit",
+        alias="CLEANPLATE_UNCONFIRMED",
+        description="What becomes of a submit whose answer was lost: `resubmit` may pay twice, `fail` never does.",
+    )
+    unconfirmed_hold_seconds: float = Field(
+        30.0,
+        ge=0,
+        alias="CLEANPLATE_UNCONFIRMED_HOLD_SECONDS",
+        description="How long such a submit keeps its slot before the policy decides.",
+    )
+    max_submits: int = Field(
+        3, ge=1, alias="CLEANPLATE_MAX_SUBMITS", description="Most submits a job may make before it fails."
+    )
+    upstream_timeout_seconds: float = Field(
+        540.0,
+        gt=0,
+        alias="CLEANPLATE_UPSTREAM_TIMEOUT_SECONDS",
+        description="How long a task may stay pending before the job fails with `upstream_timeout`.",
+    )
+    finalize_processes: int = Field(
+        2, ge=1, alias="CLEANPLATE_FINALIZE_PROCESSES", description="Processes of a finalizer started by `up`."
+    )
+    log_level: str = Field("INFO", alias="CLEANPLATE_LOG_LEVEL", description="Level of the logs.")
+
+    # One machine
+    data_dir: Path = Field(
+        Path(".cleanplate"), alias="CLEANPLATE_DATA_DIR", description="Where `cleanplate up` keeps everything."
+    )
+
+    # The command line as a client
+    url: str = Field("http://127.0.0.1:8000", alias="CLEANPLATE_URL", description="The API the CLI talks to.")
+    api_key: SecretStr | None = Field(None, alias="CLEANPLATE_API_KEY", description="The CLI's key.")
+
+    @field_validator("bfl_hosts", "bfl_delivery_hosts", "allow_private_networks", "secret_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+@lru_cache(maxsize=1)
+def get() -> Settings:
+    """Return this process's settings, read once."""
+    return Settings()

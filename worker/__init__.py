@@ -1,0 +1,1 @@
+"""The work: submit, poll, finalize, notify, sweep."""
