@@ -116,6 +116,11 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @property
+    def links_url(self) -> str:
+        """The address that links in webhooks start with: the public one, or else where the CLI finds this API."""
+        return self.public_url or self.url
+
 
 @lru_cache(maxsize=1)
 def get() -> Settings:

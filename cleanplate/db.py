@@ -1,0 +1,93 @@
+"""The database: one engine a process, transactions that send only after they have committed, migrations."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from cleanplate import settings
+
+AWAY = (OperationalError, InterfaceError)
+"""What is raised when the server is away, restarting or too busy: try again later."""
+
+
+def engine() -> Engine:
+    """Return this process's engine; a forked child gets one of its own."""
+    return _engine(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _engine(_pid: int) -> Engine:
+    return connect(settings.get().database_url)
+
+
+def connect(url: str) -> Engine:
+    """Return an engine for a ``postgresql://`` URL.
+
+    A dead server is noticed in seconds: connecting takes 5 s at most, a silent socket is probed, and no statement may
+    run for more than 30 s or wait for a lock for more than 10 s.
+    """
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        pool_size=10,
+        max_overflow=30,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c timezone=UTC",
+        },
+    )
+
+
+class Transaction(Session):
+    """A session that is one transaction, and the calls to make once it has committed."""
+
+    def __init__(self, bind: Engine) -> None:
+        super().__init__(bind, expire_on_commit=False)
+        self._sends: list[Callable[[], object]] = []
+
+    def after_commit(self, send: Callable[[], object]) -> None:
+        """Remember ``send`` for after the commit. It must not raise: the rows are the truth, a message is a hint."""
+        self._sends.append(send)
+
+    def flush_sends(self) -> None:
+        for send in self._sends:
+            send()
+
+
+@contextmanager
+def transaction() -> Iterator[Transaction]:
+    """Open a transaction: committed at the end of the block, rolled back when it raises, sends after the commit."""
+    with Transaction(engine()) as tx:
+        with tx.begin():
+            yield tx
+        tx.flush_sends()
+
+
+def migrate(url: str | None = None, revision: str = "head") -> None:
+    """Bring the database's schema to ``revision``. Several may call at once: a lock lets one work."""
+    config = alembic_config()
+    target = connect(url) if url else engine()
+    with target.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(hashtext('cleanplate.migrate'))"))
+        connection.commit()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration; the scripts lie in the ``migrations`` package beside this one."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+    return config

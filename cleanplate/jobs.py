@@ -1,0 +1,253 @@
+"""Every change of a job's state, and the queries that find whose turn it is.
+
+:func:`apply` is the one guarded function: it takes the rows' locks in the order of their ids, checks each change
+against the state machine and the row, writes rows, events, attempts, batch counts and outbox in one transaction, and
+returns what it really changed. Times are the database's clock: callers give seconds from now, never instants.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Row, Select, func, insert, literal_column, or_, select, text, update
+
+from cleanplate import batches, outbox
+from cleanplate.db import Transaction
+from cleanplate.models import Account, Attempt, Job, JobEvent, Worker
+from cleanplate.records import update_from
+from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
+
+CRASHES_ALLOWED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A wish: bring ``job_id`` to ``target`` if it stands in one of ``sources`` (and belongs to ``owner``, when given).
+
+    ``values`` are columns of the job, ``attempt`` columns of its newest attempt; ``due_in`` and ``window_in`` are
+    seconds from now for ``due_at`` and ``window_ends``.
+    """
+
+    job_id: str
+    sources: frozenset[State]
+    target: State
+    reason: str
+    owner: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    attempt: Mapping[str, Any] = field(default_factory=dict)
+    due_in: float | None = None
+    window_in: float | None = None
+
+
+def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = None) -> set[str]:
+    """Make every change whose guard holds and return the ids of the jobs that moved; the others are left as they are.
+
+    Raises :class:`cleanplate.states.IllegalMoveError` when a wish is no move of the state machine at all.
+    """
+    wishes = {change.job_id: change for change in changes}
+    for change in wishes.values():
+        for source in change.sources:
+            require(source, change.target)
+    rows = _lock(tx, wishes)
+    granted = [wishes[row.id] for row in rows if _guard(row, wishes[row.id])]
+    if not granted:
+        return set()
+    _write(tx, granted)
+    tx.execute(
+        insert(JobEvent),
+        [{"job_id": c.job_id, "state": c.target, "reason": c.reason, "worker": worker} for c in granted],
+    )
+    ended = [change for change in granted if change.target in TERMINAL]
+    if ended:
+        finals = tx.scalars(_fresh([c.job_id for c in ended]).order_by(Job.id)).all()
+        outbox.jobs_ended(tx, finals)
+        batches.count_finals(tx, finals)
+    return {change.job_id for change in granted}
+
+
+def _lock(tx: Transaction, ids: Iterable[str]) -> Sequence[Row[str, str, str | None]]:
+    query = select(Job.id, Job.state, Job.owner).where(Job.id.in_(list(ids))).order_by(Job.id).with_for_update()
+    return tx.execute(query).all()
+
+
+def _guard(row: Row[str, str, str | None], change: Change) -> bool:
+    return State(row.state) in change.sources and change.owner in {None, row.owner}
+
+
+def _columns(change: Change) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": change.job_id, **change.values, "state": change.target}
+    if change.target not in LEASED:
+        row["owner"] = None
+    if change.target in TERMINAL:
+        row |= {"finished_at": 0.0, "sample_url": None}
+    if change.target in TERMINAL or change.due_in is not None:
+        row["due_at"] = change.due_in
+    if change.window_in is not None:
+        row["window_ends"] = change.window_in
+    return row
+
+
+def _write(tx: Transaction, granted: Sequence[Change]) -> None:
+    rows = sorted((_columns(change) for change in granted), key=_shape)
+    for _, group in groupby(rows, key=_shape):
+        update_from(tx, Job, ("id",), list(group))
+    ledger = sorted(({"job_id": c.job_id, **c.attempt} for c in granted if c.attempt), key=_shape)
+    for _, group in groupby(ledger, key=_shape):
+        newest = select(Job.attempts).where(Job.id == Attempt.job_id).scalar_subquery()
+        update_from(tx, Attempt, ("job_id",), list(group), Attempt.number == newest)
+
+
+def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(row))
+
+
+# -- whose turn it is --------------------------------------------------------------------------------------------------
+
+
+def next_queued(limit: int) -> Select[Any]:
+    """Return the query for the ids of the next ``limit`` jobs to claim, locked, past those that others are claiming.
+
+    The limit is a literal: with a parameter the planner may choose a plan for a tenth of the table.
+    """
+    return (
+        select(Job.id)
+        .where(Job.state == literal_column("'queued'"))
+        .order_by(Job.tag, Job.id)
+        .limit(literal_column(str(int(limit))))
+        .with_for_update(skip_locked=True)
+    )
+
+
+def claim(tx: Transaction, worker: str, limit: int) -> list[Job]:
+    """Lease up to ``limit`` queued jobs to ``worker``, in the order of their turn, and return them."""
+    ids = tx.scalars(next_queued(limit)).all()
+    queued = frozenset({State.QUEUED})
+    apply(
+        tx,
+        [Change(id_, queued, State.CLAIMED, "claimed", values={"owner": worker}) for id_ in ids],
+        worker=worker,
+    )
+    return _load(tx, ids)
+
+
+def _load(tx: Transaction, ids: Iterable[str]) -> list[Job]:
+    return list(tx.scalars(_fresh(ids).order_by(Job.tag, Job.id)))
+
+
+def _fresh(ids: Iterable[str]) -> Any:
+    return select(Job).where(Job.id.in_(list(ids))).execution_options(populate_existing=True)
+
+
+def slots_held(account: str) -> Select[Any]:
+    """Return the query that counts the slots of ``account`` in use."""
+    return select(func.count()).where(Job.account == account, Job.state.in_(_literals(HOLDS_SLOT)))
+
+
+def take_slots(tx: Transaction, worker: str, account: str, ids: Sequence[str]) -> set[str]:
+    """Move as many of ``ids`` (claimed by ``worker``, in this order) to ``sending`` as the account has free slots.
+
+    Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
+    Each job that moves gets its row in the ledger. Returns the ids that hold a slot now.
+    """
+    tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"cleanplate.slots.{account}"})
+    gate = tx.execute(
+        select(
+            Account.allowed, Account.paused_reason, func.coalesce(Account.gate_until <= func.now(), True).label("open")
+        ).where(Account.name == account)
+    ).one()
+    if gate.paused_reason is not None or not gate.open:
+        return set()
+    free = gate.allowed - (tx.scalar(slots_held(account)) or 0)
+    chosen = list(ids)[: max(0, free)]
+    claimed = frozenset({State.CLAIMED})
+    moved = apply(
+        tx,
+        [
+            Change(id_, claimed, State.SENDING, "sending", worker, {"account": account, "owner": worker})
+            for id_ in chosen
+        ],
+        worker=worker,
+    )
+    if moved:
+        tx.execute(
+            update(Job)
+            .where(Job.id.in_(moved))
+            .values(attempts=Job.attempts + 1, started_at=func.coalesce(Job.started_at, func.now()))
+        )
+        tx.execute(
+            insert(Attempt).from_select(
+                ["job_id", "number", "account", "worker"],
+                select(Job.id, Job.attempts, Job.account, Job.owner).where(Job.id.in_(moved)),
+            )
+        )
+    return moved
+
+
+def _literals(states: Iterable[State]) -> list[Any]:
+    """Return the states as SQL literals: a partial index matches only what the planner can read."""
+    return [literal_column(f"'{state}'") for state in sorted(states)]
+
+
+# -- rescue ------------------------------------------------------------------------------------------------------------
+
+
+def orphans(limit: int) -> Any:
+    """Return the query for leased jobs whose worker is gone: handed over (no owner), or its lease has ended."""
+    alive = select(Worker.id).where(Worker.expires_at > func.now())
+    return (
+        select(Job.id, Job.state)
+        .where(Job.state.in_(_literals(LEASED)), or_(Job.owner.is_(None), Job.owner.not_in(alive)))
+        .order_by(Job.id)
+        .limit(literal_column(str(int(limit))))
+        .with_for_update(skip_locked=True)
+    )
+
+
+def rescue(tx: Transaction, worker: str, *, hold_seconds: float, limit: int = 200) -> list[str]:
+    """Take over what dead workers left: claimed goes back to the queue, sending becomes unconfirmed.
+
+    Jobs in flight become ``worker``'s own; their ids are returned for it to poll.
+    """
+    adopted: list[str] = []
+    changes = []
+    for id_, state in tx.execute(orphans(limit)).all():
+        match State(state):
+            case State.CLAIMED:
+                changes.append(Change(id_, frozenset({State.CLAIMED}), State.QUEUED, "lease ended"))
+            case State.SENDING:
+                changes.append(unconfirmed(id_, "the worker died while the submit was on the wire", hold_seconds))
+            case _:
+                adopted.append(id_)
+    apply(tx, changes, worker=worker)
+    if adopted:
+        tx.execute(update(Job).where(Job.id.in_(adopted)).values(owner=worker))
+        tx.execute(
+            insert(JobEvent),
+            [{"job_id": i, "state": State.INFLIGHT, "reason": "adopted", "worker": worker} for i in adopted],
+        )
+    return adopted
+
+
+def unconfirmed(job_id: str, detail: str, hold_seconds: float, owner: str | None = None) -> Change:
+    """Return the change for a submit whose answer is not known."""
+    return Change(
+        job_id,
+        frozenset({State.SENDING}),
+        State.UNCONFIRMED,
+        detail,
+        owner,
+        attempt={"outcome": "unconfirmed", "detail": detail},
+        due_in=hold_seconds,
+    )
+
+
+def due(state: State, limit: int) -> Any:
+    """Return the query for jobs in ``state`` whose rescuer is due, oldest first."""
+    return (
+        select(Job)
+        .where(Job.state == literal_column(f"'{state}'"), Job.due_at <= func.now())
+        .order_by(Job.due_at)
+        .limit(literal_column(str(int(limit))))
+        .with_for_update(skip_locked=True)
+    )

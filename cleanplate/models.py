@@ -1,0 +1,258 @@
+"""The tables. PostgreSQL is the truth of this project: what is not in here did not happen."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, MetaData, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, State
+
+
+class Base(DeclarativeBase):
+    """Constraint names are fixed by convention, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 -- SQLAlchemy's own declaration form
+        str: Text(),
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
+    }
+
+
+def _in(*states: State) -> str:
+    """Return ``('a', 'b')`` for a check or a partial index."""
+    return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
+
+
+NOW = text("now()")
+EMPTY = text("'{}'::jsonb")
+NOTHING = text("'[]'::jsonb")
+
+
+class Tenant(Base):
+    """A team: owner of keys, batches, jobs and endpoints. Every row that a client can see carries its id."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class ApiKey(Base):
+    """A key as SHA-256; the key itself is shown once and never stored."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    name: Mapped[str]
+    prefix: Mapped[str]
+    sha256: Mapped[str] = mapped_column(unique=True)
+    scope: Mapped[str] = mapped_column(server_default="full")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (CheckConstraint("scope IN ('full', 'read')", name="scope"),)
+
+
+class Endpoint(Base):
+    """A receiver of webhooks. A ``one_off`` endpoint was named by a batch or job and hears of nothing else."""
+
+    __tablename__ = "endpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    url: Mapped[str]
+    events: Mapped[list[Any]] = mapped_column(server_default=NOTHING)
+    secret_encrypted: Mapped[str]
+    one_off: Mapped[bool] = mapped_column(server_default=text("false"))
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    disabled_reason: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        Index("ix_endpoints_tenant", "tenant_id", "id"),
+        Index("uq_endpoints_one_off", "tenant_id", "url", unique=True, postgresql_where=text("one_off")),
+    )
+
+
+class Batch(Base):
+    """Many pairs that came together. The final counts are kept here, under the row lock that ends a batch once."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    name: Mapped[str | None]
+    params: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
+    options: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
+    rejected: Mapped[list[Any]] = mapped_column(server_default=NOTHING)
+    endpoint_id: Mapped[str | None] = mapped_column(ForeignKey("endpoints.id"))
+    total: Mapped[int] = mapped_column(server_default="0")
+    succeeded: Mapped[int] = mapped_column(server_default="0")
+    failed: Mapped[int] = mapped_column(server_default="0")
+    cancelled: Mapped[int] = mapped_column(server_default="0")
+    cost_credits: Mapped[float] = mapped_column(server_default="0")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    sealed_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_batches_tenant", "tenant_id", "id"),)
+
+
+class Job(Base):
+    """One pair on its way. ``state`` changes through :func:`cleanplate.jobs.apply` and nowhere else."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"))
+    position: Mapped[int] = mapped_column(server_default="0")
+    custom_id: Mapped[str | None]
+    endpoint_id: Mapped[str | None] = mapped_column(ForeignKey("endpoints.id"))
+    meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=EMPTY)
+    params: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
+    warnings: Mapped[list[Any]] = mapped_column(server_default=NOTHING)
+
+    # What was uploaded: facts of each picture as the API shows them, and where its bytes lie.
+    image_key: Mapped[str]
+    image: Mapped[dict[str, Any]]
+    mask_key: Mapped[str]
+    mask: Mapped[dict[str, Any]]
+
+    # The flow. ``tag`` is the claim's order; ``due_at`` is when the rescuer of the state looks at the row.
+    state: Mapped[str] = mapped_column(server_default=State.QUEUED)
+    tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    owner: Mapped[str | None]
+    account: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    due_at: Mapped[datetime | None]
+
+    # The result: its secret URL while its window runs, then what was stored.
+    sample_url: Mapped[str | None]
+    window_ends: Mapped[datetime | None]
+    fetches: Mapped[int] = mapped_column(server_default="0")
+    finalize_starts: Mapped[int] = mapped_column(server_default="0")
+    result_key: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+    error_code: Mapped[str | None]
+    error_detail: Mapped[str | None]
+    cost_credits: Mapped[float] = mapped_column(server_default="0")
+
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(f"state IN {_in(*State)}", name="state"),
+        CheckConstraint(f"state NOT IN {_in(State.CLAIMED, State.SENDING)} OR owner IS NOT NULL", name="leased"),
+        CheckConstraint("state <> 'succeeded' OR result_key IS NOT NULL", name="succeeded_has_result"),
+        CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed_has_error"),
+        Index("ix_jobs_claim", "tag", "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_slots", "account", postgresql_where=text(f"state IN {_in(*HOLDS_SLOT)}")),
+        Index("ix_jobs_owner", "owner", postgresql_where=text(f"state IN {_in(*LEASED)}")),
+        Index("ix_jobs_unconfirmed_due", "due_at", postgresql_where=text("state = 'unconfirmed'")),
+        Index("ix_jobs_ready_due", "due_at", postgresql_where=text("state = 'ready'")),
+        Index("ix_jobs_batch_processing", "batch_id", postgresql_where=text(f"state IN {_in(*PROCESSING)}")),
+        Index("ix_jobs_batch", "batch_id", "id"),
+        Index("ix_jobs_tenant", "tenant_id", "id"),
+        Index("uq_jobs_custom_id", "batch_id", "custom_id", unique=True),
+    )
+
+
+class Attempt(Base):
+    """The money ledger: one row a submit, written before the first byte goes out."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    account: Mapped[str]
+    worker: Mapped[str]
+    outcome: Mapped[str] = mapped_column(server_default="sending")
+    detail: Mapped[str | None]
+    task_id: Mapped[str | None]
+    polling_url: Mapped[str | None]
+    cost_credits: Mapped[float | None]
+    sent_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    answered_at: Mapped[datetime | None]
+
+
+class JobEvent(Base):
+    """What happened to a job, one row a transition, in the transaction that made it."""
+
+    __tablename__ = "job_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    state: Mapped[str]
+    reason: Mapped[str]
+    worker: Mapped[str | None]
+
+    __table_args__ = (Index("ix_job_events_job", "job_id", "id"),)
+
+
+class Delivery(Base):
+    """The outbox: one row an event and endpoint, written with the transition that it tells of."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id"))
+    event_id: Mapped[str]
+    event_type: Mapped[str]
+    body: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="pending")
+    tries: Mapped[int] = mapped_column(server_default="0")
+    due_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    delivered_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
+        Index("ix_deliveries_due", "due_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_endpoint", "endpoint_id", "id"),
+    )
+
+
+class Worker(Base):
+    """A lease: one row a conveyor process, renewed by its heartbeat. The id is new at every start."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime]
+
+
+class Account(Base):
+    """An upstream account: how many tasks it takes now, and whether and why it takes none."""
+
+    __tablename__ = "accounts"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    cap: Mapped[int]
+    allowed: Mapped[int]
+    allowed_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    gate_until: Mapped[datetime | None]
+    paused_reason: Mapped[str | None]
+    paused_detail: Mapped[str | None]
+    paused_at: Mapped[datetime | None]
+    latency_seconds: Mapped[float | None]

@@ -1,0 +1,78 @@
+"""Celery's configuration, and sending a task by its name.
+
+A message is only a hint: every task can be found again in the database by the sweep, so a message that cannot be sent
+is forgotten. Nothing here may block for long or raise because Redis is away.
+"""
+
+import logging
+import time
+from typing import Final
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from cleanplate import settings
+
+log = logging.getLogger(__name__)
+
+FINALIZE: Final = "finalize"
+NOTIFY: Final = "notify"
+CONVEYOR: Final = "conveyor"
+MUTE_SECONDS: Final = 1.0
+
+
+def make_app() -> Celery:
+    """Return the Celery application: at-least-once, no results, no ETA, no beat, one message at a time a process."""
+    app = Celery("cleanplate", broker=settings.get().redis_url, set_as_current=True)
+    app.conf.update(
+        task_queues=[Queue(name) for name in (FINALIZE, NOTIFY, CONVEYOR)],
+        task_default_queue=FINALIZE,
+        task_create_missing_queues=False,
+        task_routes={"finalize": {"queue": FINALIZE}, "notify": {"queue": NOTIFY}},
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        task_publish_retry=False,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "unacked_restore_interval": 10,
+        },
+    )
+    return app
+
+
+app = make_app()
+_muted_until = 0.0
+
+
+def send(task: str, argument: str) -> bool:
+    """Send the message ``task(argument)``; return whether the broker took it.
+
+    After a failure nothing is tried for a second, so that a broker that hangs does not hold up those who send.
+    """
+    global _muted_until  # noqa: PLW0603 -- one broker, one mute for the process
+    if time.monotonic() < _muted_until:
+        return False
+    try:
+        app.send_task(task, args=[argument], retry=False)
+    except (OperationalError, RedisError, OSError) as error:
+        _muted_until = time.monotonic() + MUTE_SECONDS
+        log.warning("the broker does not take messages (%s); the sweep will send again", type(error).__name__)
+        return False
+    return True

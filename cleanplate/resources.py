@@ -1,0 +1,240 @@
+"""The objects of the REST contract: what the API answers, what webhooks carry and what the client reads.
+
+They live here because api, worker and client all need the same shapes. Field names are a promise to clients.
+"""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cleanplate import models
+from cleanplate.outcomes import ErrorCode
+from cleanplate.states import RULES, State, Status
+
+JSON = dict[str, Any]
+T = TypeVar("T")
+
+
+class Params(BaseModel):
+    """How a pair is erased."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dilate_pixels: int = Field(10, ge=0, le=100, description="Pixels by which the mask grows before the removal.")
+    output_format: Literal["png", "jpeg", "webp"] = Field("png", description="Format of the stored result.")
+    fidelity: Literal["exact", "raw"] = Field(
+        "exact",
+        description="`exact`: pixels outside the dilated mask are the original's. `raw`: the upstream's picture.",
+    )
+    mask_invert: bool = Field(False, description="Black is what to erase.")
+    seed: int | None = Field(None, ge=0, description="Passed on to the upstream.")
+    safety_tolerance: int | None = Field(None, ge=0, le=5, description="Passed on to the upstream.")
+
+
+class BatchOptions(BaseModel):
+    """The `options` of a batch."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(None, max_length=200)
+    params: Params = Field(default_factory=Params, description="Defaults of every item.")
+    mask_suffix: str = Field("_mask", min_length=1, max_length=40, description="`NAME_mask.png` is the mask of `NAME`.")
+    atomic: bool = Field(False, description="Take all items or none.")
+    webhook_url: str | None = Field(None, max_length=2048, description="Hears of this batch and of its jobs.")
+    priority: int = Field(5, ge=0, le=9, description="9 goes first.")
+    seal: bool = Field(True, description="`false`: more items will come; seal it when they have.")
+
+
+class JobError(BaseModel):
+    """Why a job failed."""
+
+    code: ErrorCode
+    detail: str
+
+
+class Picture(BaseModel):
+    """Facts of an uploaded picture; sizes in pixels, upright."""
+
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+
+
+class Mask(Picture):
+    """Facts of an uploaded mask. ``coverage`` is the share of white, 0 to 1."""
+
+    coverage: float
+
+
+class Result(Picture):
+    """The stored result."""
+
+    url: str
+    url_expires_at: datetime | None = None
+    outside_mask_max_delta: int = Field(description="Largest difference (0-255) outside the dilated mask.")
+    reused_from: str | None = None
+
+
+class Job(BaseModel):
+    """One pair on its way."""
+
+    id: str
+    batch_id: str | None
+    custom_id: str | None
+    status: Status
+    stage: State
+    error: JobError | None
+    warnings: list[str]
+    params: Params
+    image: Picture
+    mask: Mask
+    result: Result | None
+    cost_credits: float
+    attempts: int
+    position: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    metadata: JSON
+
+
+class Counts(BaseModel):
+    """How many jobs of a batch stand where."""
+
+    total: int
+    queued: int
+    processing: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+class Rejection(BaseModel):
+    """An item that never became a job, and why."""
+
+    item: str
+    code: str
+    detail: str
+
+
+class Batch(BaseModel):
+    """Many pairs that came together."""
+
+    id: str
+    name: str | None
+    status: Literal["open", "processing", "completed", "cancelled"]
+    counts: Counts
+    rejected: list[Rejection]
+    cost_credits: float
+    quote_credits: float
+    eta_seconds: float | None
+    parent_id: str | None = None
+    created_at: datetime
+    sealed_at: datetime | None
+    finished_at: datetime | None
+    options: BatchOptions
+    webhook_secret: str | None = Field(
+        None,
+        description="Verifies the webhooks of `options.webhook_url`; only in the answer that first names that URL.",
+    )
+
+
+class Endpoint(BaseModel):
+    """A receiver of webhooks."""
+
+    id: str
+    url: str
+    events: list[str]
+    enabled: bool
+    disabled_reason: str | None
+    one_off: bool
+    created_at: datetime
+    secret: str | None = Field(None, description="Verifies deliveries; only in the answer that creates the endpoint.")
+
+
+class Upstream(BaseModel):
+    """The upstream account as the conveyors see it."""
+
+    account: str
+    slots: int
+    slots_allowed: int
+    slots_used: int
+    paused: bool
+    paused_reason: str | None
+    paused_detail: str | None
+    paused_at: datetime | None
+    latency_seconds: float | None
+    workers: int
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list; pass ``next_cursor`` as ``cursor`` for the next."""
+
+    data: list[T]
+    next_cursor: str | None
+
+
+def job(row: models.Job, base_url: str) -> Job:
+    """Return the resource of a job's row; ``base_url`` starts the links."""
+    state = State(row.state)
+    result = None
+    if row.result is not None:
+        result = Result(**row.result, url=f"{base_url.rstrip('/')}/v1/jobs/{quote(row.id)}/result")
+    return Job(
+        id=row.id,
+        batch_id=row.batch_id,
+        custom_id=row.custom_id,
+        status=RULES[state].status,
+        stage=state,
+        error=JobError(code=ErrorCode(row.error_code), detail=row.error_detail or "") if row.error_code else None,
+        warnings=row.warnings,
+        params=Params(**row.params),
+        image=Picture(**row.image),
+        mask=Mask(**row.mask),
+        result=result,
+        cost_credits=row.cost_credits,
+        attempts=row.attempts,
+        position=row.position,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        metadata=row.meta,
+    )
+
+
+def batch(
+    row: models.Batch, *, processing: int, quote_credits: float, eta_seconds: float | None, secret: str | None = None
+) -> Batch:
+    """Return the resource of a batch's row and of what is counted beside it."""
+    ended = row.succeeded + row.failed + row.cancelled
+    status: Literal["open", "processing", "completed", "cancelled"] = "processing"
+    if row.finished_at is not None:
+        status = "cancelled" if row.cancelled and row.cancelled == row.total else "completed"
+    elif row.sealed_at is None:
+        status = "open"
+    return Batch(
+        id=row.id,
+        name=row.name,
+        status=status,
+        counts=Counts(
+            total=row.total,
+            queued=max(0, row.total - ended - processing),
+            processing=processing,
+            succeeded=row.succeeded,
+            failed=row.failed,
+            cancelled=row.cancelled,
+        ),
+        rejected=[Rejection(**item) for item in row.rejected],
+        cost_credits=row.cost_credits,
+        quote_credits=quote_credits,
+        eta_seconds=eta_seconds,
+        created_at=row.created_at,
+        sealed_at=row.sealed_at,
+        finished_at=row.finished_at,
+        options=BatchOptions(**row.options),
+        webhook_secret=secret,
+    )
