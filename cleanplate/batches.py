@@ -57,25 +57,40 @@ def _end(batch_id: str) -> Update:
     )
 
 
-def processing(batch_id: str) -> Select[Any]:
-    """Return the query that counts the batch's jobs under way: never more than there are slots and results waiting."""
+def processing(batch_ids: Sequence[str]) -> Select[str | None, int]:
+    """Return the query that counts, by batch, the jobs under way: never more than hold a slot or wait for storing."""
     states: list[Any] = [literal_column(f"'{state}'") for state in sorted(PROCESSING)]
-    return select(func.count()).where(Job.batch_id == batch_id, Job.state.in_(states))
+    return (
+        select(Job.batch_id, func.count())
+        .where(Job.batch_id.in_(batch_ids), Job.state.in_(states))
+        .group_by(Job.batch_id)
+    )
 
 
 def resource(tx: Transaction, row: Batch, *, secret: str | None = None) -> resources.Batch:
     """Return the batch as clients see it, with live counts and the time it should still take."""
-    config = settings.get()
-    under_way = tx.scalar(processing(row.id)) or 0
-    left = row.total - row.succeeded - row.failed - row.cancelled
+    return page(tx, [row])[0].model_copy(update={"webhook_secret": secret})
+
+
+def page(tx: Transaction, rows: Sequence[Batch]) -> list[resources.Batch]:
+    """Return many batches as clients see them, counted in one query."""
+    under_way = dict(tx.execute(processing([row.id for row in rows])).all())
     account = tx.scalars(select(Account).limit(1)).first()
-    eta = None
-    if left and account is not None and account.latency_seconds and account.allowed:
-        eta = round(left * account.latency_seconds / account.allowed + account.latency_seconds, 1)
-    return resources.batch(
-        row,
-        processing=under_way,
-        quote_credits=row.total * config.cost_credits,
-        eta_seconds=eta if left else 0.0,
-        secret=secret,
-    )
+    return [
+        resources.batch(
+            row,
+            processing=under_way.get(row.id, 0),
+            quote_credits=row.total * settings.get().cost_credits,
+            eta_seconds=_eta(row, account),
+        )
+        for row in rows
+    ]
+
+
+def _eta(row: Batch, account: Account | None) -> float | None:
+    left = row.total - row.succeeded - row.failed - row.cancelled
+    if not left:
+        return 0.0
+    if account is None or not account.latency_seconds or not account.allowed:
+        return None
+    return round(left * account.latency_seconds / account.allowed + account.latency_seconds, 1)

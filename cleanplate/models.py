@@ -68,7 +68,10 @@ class ApiKey(Base):
 
 
 class Endpoint(Base):
-    """A receiver of webhooks. A ``one_off`` endpoint was named by a batch or job and hears of nothing else."""
+    """A receiver of webhooks. A ``one_off`` endpoint was named by a batch or job and hears of nothing else.
+
+    A deleted one is kept, disabled: what was delivered to it still refers to it.
+    """
 
     __tablename__ = "endpoints"
 
@@ -81,10 +84,17 @@ class Endpoint(Base):
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
     disabled_reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    deleted_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_endpoints_tenant", "tenant_id", "id"),
-        Index("uq_endpoints_one_off", "tenant_id", "url", unique=True, postgresql_where=text("one_off")),
+        Index(
+            "uq_endpoints_one_off",
+            "tenant_id",
+            "url",
+            unique=True,
+            postgresql_where=text("one_off AND deleted_at IS NULL"),
+        ),
     )
 
 
@@ -127,11 +137,14 @@ class Job(Base):
     params: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
     warnings: Mapped[list[Any]] = mapped_column(server_default=NOTHING)
 
-    # What was uploaded: facts of each picture as the API shows them, and where its bytes lie.
+    # What was uploaded: facts of each picture as the API shows them, where its bytes lie, and where those lie that the
+    # upstream gets (the same object when nothing had to be prepared).
     image_key: Mapped[str]
     image: Mapped[dict[str, Any]]
     mask_key: Mapped[str]
     mask: Mapped[dict[str, Any]]
+    send_image_key: Mapped[str]
+    send_mask_key: Mapped[str]
 
     # The flow. ``tag`` is the claim's order; ``due_at`` is when the rescuer of the state looks at the row.
     state: Mapped[str] = mapped_column(server_default=State.QUEUED)

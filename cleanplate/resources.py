@@ -100,6 +100,35 @@ class Job(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     metadata: JSON
+    webhook_secret: str | None = Field(
+        None, description="Verifies the webhooks of `webhook_url`; only in the answer that first names that URL."
+    )
+
+
+class Event(BaseModel):
+    """One step of a job: the state it came to, and why."""
+
+    at: datetime
+    stage: State
+    reason: str
+
+
+class Attempt(BaseModel):
+    """One submit to the upstream, written down before it was sent. ``answered_at`` is null when no answer came."""
+
+    number: int
+    outcome: str
+    detail: str | None
+    cost_credits: float | None
+    sent_at: datetime
+    answered_at: datetime | None
+
+
+class History(BaseModel):
+    """All that happened to a job, oldest first."""
+
+    events: list[Event]
+    attempts: list[Attempt]
 
 
 class Counts(BaseModel):
@@ -141,6 +170,14 @@ class Batch(BaseModel):
         None,
         description="Verifies the webhooks of `options.webhook_url`; only in the answer that first names that URL.",
     )
+
+
+class Accepted(BaseModel):
+    """The answer to more items: the jobs they became, those that never became one, and the batch as it is now."""
+
+    accepted: list[Job]
+    rejected: list[Rejection]
+    batch: Batch
 
 
 class Endpoint(BaseModel):
@@ -206,9 +243,7 @@ def job(row: models.Job, base_url: str) -> Job:
     )
 
 
-def batch(
-    row: models.Batch, *, processing: int, quote_credits: float, eta_seconds: float | None, secret: str | None = None
-) -> Batch:
+def batch(row: models.Batch, *, processing: int, quote_credits: float, eta_seconds: float | None) -> Batch:
     """Return the resource of a batch's row and of what is counted beside it."""
     ended = row.succeeded + row.failed + row.cancelled
     status: Literal["open", "processing", "completed", "cancelled"] = "processing"
@@ -236,5 +271,4 @@ def batch(
         sealed_at=row.sealed_at,
         finished_at=row.finished_at,
         options=BatchOptions(**row.options),
-        webhook_secret=secret,
     )

@@ -71,12 +71,17 @@ def upgrade() -> None:
         sa.Column("enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("disabled_reason", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_endpoints_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_endpoints")),
     )
     op.create_index("ix_endpoints_tenant", "endpoints", ["tenant_id", "id"], unique=False)
     op.create_index(
-        "uq_endpoints_one_off", "endpoints", ["tenant_id", "url"], unique=True, postgresql_where=sa.text("one_off")
+        "uq_endpoints_one_off",
+        "endpoints",
+        ["tenant_id", "url"],
+        unique=True,
+        postgresql_where=sa.text("one_off AND deleted_at IS NULL"),
     )
     op.create_table(
         "batches",
@@ -169,6 +174,8 @@ def upgrade() -> None:
         sa.Column("image", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
         sa.Column("mask_key", sa.Text(), nullable=False),
         sa.Column("mask", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column("send_image_key", sa.Text(), nullable=False),
+        sa.Column("send_mask_key", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="queued", nullable=False),
         sa.Column("tag", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("owner", sa.Text(), nullable=True),
@@ -287,7 +294,9 @@ def downgrade() -> None:
     op.drop_table("deliveries")
     op.drop_index("ix_batches_tenant", table_name="batches")
     op.drop_table("batches")
-    op.drop_index("uq_endpoints_one_off", table_name="endpoints", postgresql_where=sa.text("one_off"))
+    op.drop_index(
+        "uq_endpoints_one_off", table_name="endpoints", postgresql_where=sa.text("one_off AND deleted_at IS NULL")
+    )
     op.drop_index("ix_endpoints_tenant", table_name="endpoints")
     op.drop_table("endpoints")
     op.drop_table("api_keys")
