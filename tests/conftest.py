@@ -1,0 +1,21 @@
+"""Servers that many tests share; each starts when the first test asks for it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL's superuser; see ``servers.fresh_database``."""
+    with servers.running_postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis."""
+    with servers.running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
