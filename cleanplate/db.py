@@ -60,18 +60,23 @@ class Transaction(Session):
         """Remember ``send`` for after the commit. It must not raise: the rows are the truth, a message is a hint."""
         self._sends.append(send)
 
-    def flush_sends(self) -> None:
+    def flush_sends(self, through: Callable[[Callable[[], object]], object]) -> None:
+        """Pass each remembered call to ``through``."""
         for send in self._sends:
-            send()
+            through(send)
 
 
 @contextmanager
-def transaction() -> Iterator[Transaction]:
-    """Open a transaction: committed at the end of the block, rolled back when it raises, sends after the commit."""
+def transaction(through: Callable[[Callable[[], object]], object] = lambda send: send()) -> Iterator[Transaction]:
+    """Open a transaction: committed at the end of the block, rolled back when it raises.
+
+    What :meth:`Transaction.after_commit` remembered is called after the commit; ``through`` says how, for callers that
+    must not wait for the broker.
+    """
     with Transaction(engine()) as tx:
         with tx.begin():
             yield tx
-        tx.flush_sends()
+        tx.flush_sends(through)
 
 
 def migrate(url: str | None = None, revision: str = "head") -> None:

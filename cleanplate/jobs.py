@@ -7,18 +7,19 @@ returns what it really changed. Times are the database's clock: callers give sec
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, Select, func, insert, literal_column, or_, select, text, update
+from sqlalchemy import Row, Select, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 
-from cleanplate import batches, outbox
+from cleanplate import batches, outbox, queue, settings
 from cleanplate.db import Transaction
-from cleanplate.models import Account, Attempt, Job, JobEvent, Worker
+from cleanplate.models import Attempt, Job, JobEvent, Worker
 from cleanplate.records import update_from
 from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
-
-CRASHES_ALLOWED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,13 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     )
     ended = [change for change in granted if change.target in TERMINAL]
     if ended:
+        _add_up_costs(tx, [c.job_id for c in ended])
         finals = tx.scalars(_fresh([c.job_id for c in ended]).order_by(Job.id)).all()
         outbox.jobs_ended(tx, finals)
         batches.count_finals(tx, finals)
+    for change in granted:
+        if change.target is State.READY:
+            tx.after_commit(partial(queue.send, "finalize", change.job_id))
     return {change.job_id for change in granted}
 
 
@@ -96,6 +101,14 @@ def _write(tx: Transaction, granted: Sequence[Change]) -> None:
     for _, group in groupby(ledger, key=_shape):
         newest = select(Job.attempts).where(Job.id == Attempt.job_id).scalar_subquery()
         update_from(tx, Attempt, ("job_id",), list(group), Attempt.number == newest)
+
+
+def _add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
+    """Sum what the upstream charged; an accepted submit that named no price counts with the expected one."""
+    price = func.coalesce(Attempt.cost_credits, settings.get().cost_credits)
+    accepted = (Attempt.job_id == Job.id) & (Attempt.outcome == "accepted")
+    total = select(func.coalesce(func.sum(price), 0.0)).where(accepted).scalar_subquery()
+    tx.execute(update(Job).where(Job.id.in_(ids)).values(cost_credits=total))
 
 
 def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -142,46 +155,6 @@ def _fresh(ids: Iterable[str]) -> Any:
 def slots_held(account: str) -> Select[Any]:
     """Return the query that counts the slots of ``account`` in use."""
     return select(func.count()).where(Job.account == account, Job.state.in_(_literals(HOLDS_SLOT)))
-
-
-def take_slots(tx: Transaction, worker: str, account: str, ids: Sequence[str]) -> set[str]:
-    """Move as many of ``ids`` (claimed by ``worker``, in this order) to ``sending`` as the account has free slots.
-
-    Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
-    Each job that moves gets its row in the ledger. Returns the ids that hold a slot now.
-    """
-    tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"cleanplate.slots.{account}"})
-    gate = tx.execute(
-        select(
-            Account.allowed, Account.paused_reason, func.coalesce(Account.gate_until <= func.now(), True).label("open")
-        ).where(Account.name == account)
-    ).one()
-    if gate.paused_reason is not None or not gate.open:
-        return set()
-    free = gate.allowed - (tx.scalar(slots_held(account)) or 0)
-    chosen = list(ids)[: max(0, free)]
-    claimed = frozenset({State.CLAIMED})
-    moved = apply(
-        tx,
-        [
-            Change(id_, claimed, State.SENDING, "sending", worker, {"account": account, "owner": worker})
-            for id_ in chosen
-        ],
-        worker=worker,
-    )
-    if moved:
-        tx.execute(
-            update(Job)
-            .where(Job.id.in_(moved))
-            .values(attempts=Job.attempts + 1, started_at=func.coalesce(Job.started_at, func.now()))
-        )
-        tx.execute(
-            insert(Attempt).from_select(
-                ["job_id", "number", "account", "worker"],
-                select(Job.id, Job.attempts, Job.account, Job.owner).where(Job.id.in_(moved)),
-            )
-        )
-    return moved
 
 
 def _literals(states: Iterable[State]) -> list[Any]:
@@ -251,3 +224,19 @@ def due(state: State, limit: int) -> Any:
         .limit(literal_column(str(int(limit))))
         .with_for_update(skip_locked=True)
     )
+
+
+def hand_over(tx: Transaction, worker: str) -> None:
+    """Let go of all that ``worker`` holds, as it stops: whoever is alive adopts what is in flight at once."""
+    mine = select(Job.id).where(Job.owner == worker, Job.state == literal_column("'claimed'"))
+    claimed = frozenset({State.CLAIMED})
+    apply(tx, [Change(id_, claimed, State.QUEUED, "worker stopped", worker) for id_ in tx.scalars(mine)], worker=worker)
+    tx.execute(update(Job).where(Job.owner == worker, Job.state == literal_column("'inflight'")).values(owner=None))
+    tx.execute(delete(Worker).where(Worker.id == worker))
+
+
+def heartbeat(tx: Transaction, worker: str, ttl_seconds: float) -> None:
+    """Renew the lease of ``worker``. After an interruption it lives again: what others took meanwhile stays theirs."""
+    expires = func.now() + timedelta(seconds=ttl_seconds)
+    row = upsert(Worker).values(id=worker, expires_at=expires)
+    tx.execute(row.on_conflict_do_update(index_elements=["id"], set_={"expires_at": expires}))

@@ -131,7 +131,14 @@ class NoAnswer:
     retry_after: float | None = None
 
 
-PollOutcome = Pending | ResultReady | Ended | NotFound | NoAnswer
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """A 200 that could not be read. Once can be the network; again and again is a change of the upstream."""
+
+    detail: str
+
+
+PollOutcome = Pending | ResultReady | Ended | NotFound | NoAnswer | Garbled
 
 
 # -- finalize ----------------------------------------------------------------------------------------------------------

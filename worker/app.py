@@ -1,0 +1,91 @@
+"""The Celery application of the workers: tasks by name, and the steps that a worker of each role hosts.
+
+The role is the queue: ``-Q finalize``, ``-Q notify`` or ``-Q conveyor``. A conveyor's worker takes no messages at all;
+Celery gives it what it gives every worker: start, stop, signals, supervision.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from typing import Any
+
+from celery import bootsteps, signals
+
+from cleanplate import logs, queue, settings
+from cleanplate.storage import open_store
+from worker.conveyor import Conveyor
+from worker.finalize import finalize
+from worker.notify import notify
+from worker.sweep import Sweeper
+
+log = logging.getLogger(__name__)
+
+app = queue.app
+app.task(name="finalize")(finalize)
+app.task(name="notify")(notify)
+
+EXIT_SOFTWARE = 70
+
+
+def die(error: BaseException) -> None:
+    """End this process at once: a worker with a dead lane would hold its jobs and move none of them."""
+    log.critical("this worker cannot go on and ends; what it held is rescued", exc_info=error)
+    logging.shutdown()
+    os._exit(EXIT_SOFTWARE)
+
+
+def _consumes(worker: Any, *names: str) -> bool:
+    return bool(set(worker.app.amqp.queues.consume_from) & set(names))
+
+
+class ConveyorStep(bootsteps.StartStopStep):
+    """Runs the conveyor on a thread with an event loop of its own."""
+
+    def include_if(self, worker: Any) -> bool:
+        return _consumes(worker, queue.CONVEYOR)
+
+    def start(self, _worker: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="conveyor")
+        self._thread.start()
+
+    def stop(self, _worker: Any) -> None:
+        self._loop.call_soon_threadsafe(self._conveyor.drain)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            config = settings.get()
+            self._conveyor = Conveyor(config, open_store(config.storage_url), _worker_id())
+            self._loop.run_until_complete(self._conveyor.run())
+            self._loop.close()
+        except BaseException as error:  # noqa: BLE001 -- whatever it is, the worker must not outlive its conveyor
+            die(error)
+
+
+class SweepStep(bootsteps.StartStopStep):
+    """Runs the sweep on a thread, in the workers that do not fork."""
+
+    def include_if(self, worker: Any) -> bool:
+        return _consumes(worker, queue.CONVEYOR, queue.NOTIFY)
+
+    def start(self, _worker: Any) -> None:
+        self._sweeper = Sweeper(die)
+        self._sweeper.start()
+
+    def stop(self, _worker: Any) -> None:
+        self._sweeper.end()
+
+
+def _worker_id() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+
+@signals.setup_logging.connect
+def _setup_logging(**_: Any) -> None:
+    logs.setup(settings.get().log_level)
+
+
+app.steps["worker"].update({ConveyorStep, SweepStep})

@@ -1,0 +1,142 @@
+"""What the upstream account takes now: its cap, what a 429 taught, and whether submitting is paused.
+
+All of it is one row in ``accounts``, so every conveyor sees the same and a person can read it in ``/v1/upstream``.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from cleanplate import jobs, outbox
+from cleanplate.db import Transaction
+from cleanplate.jobs import Change, slots_held
+from cleanplate.models import Account, Attempt, Job, Tenant
+from cleanplate.outcomes import Blocked
+from cleanplate.states import State
+
+ACCOUNT: Final = "default"
+PROBE_SECONDS: Final = 5.0
+DEFAULT_GATE_SECONDS: Final = 1.0
+
+
+def ensure(tx: Transaction, cap: int) -> None:
+    """Write the account's row, or bring its cap to what the settings say now."""
+    statement = insert(Account).values(name=ACCOUNT, cap=cap, allowed=cap)
+    changed = {"cap": cap, "allowed": cap}
+    tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed, where=Account.cap != cap))
+
+
+def take_slots(tx: Transaction, worker: str, ids: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Move as many of ``ids`` (claimed by ``worker``, in this order) to ``sending`` as the account has free slots.
+
+    Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
+    Each job that moves gets its row in the money ledger. Returns the ids that hold a slot now, and those that are no
+    longer ``worker``'s to send.
+    """
+    tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"cleanplate.slots.{ACCOUNT}"})
+    chosen = list(ids)[: _free(tx)]
+    claimed = frozenset({State.CLAIMED})
+    held = {"account": ACCOUNT, "owner": worker}
+    moved = jobs.apply(
+        tx, [Change(id_, claimed, State.SENDING, "sending", worker, held) for id_ in chosen], worker=worker
+    )
+    if moved:
+        first = func.coalesce(Job.started_at, func.now())
+        tx.execute(update(Job).where(Job.id.in_(moved)).values(attempts=Job.attempts + 1, started_at=first))
+        row = select(Job.id, Job.attempts, Job.account, Job.owner).where(Job.id.in_(moved))
+        tx.execute(insert(Attempt).from_select(["job_id", "number", "account", "worker"], row))
+    return moved, set(chosen) - moved
+
+
+def _free(tx: Transaction) -> int:
+    opened = func.coalesce(Account.gate_until <= func.now(), text("true"))
+    row = tx.execute(
+        select(Account.allowed, Account.paused_reason, opened.label("open")).where(Account.name == ACCOUNT)
+    ).one()
+    if not row.open:
+        return 0
+    held: int = tx.scalar(slots_held(ACCOUNT)) or 0
+    free: int = max(0, row.allowed - held)
+    if row.paused_reason is None or not free:
+        return free
+    gate = func.now() + timedelta(seconds=PROBE_SECONDS)
+    tx.execute(update(Account).where(Account.name == ACCOUNT).values(gate_until=gate))
+    return 1
+
+
+def limit_hit(tx: Transaction, retry_after: float | None) -> None:
+    """After a 429: allow what the upstream accepted, and wait for as long as it asked."""
+    accepted = tx.scalar(slots_held(ACCOUNT)) or 0
+    tx.execute(
+        update(Account)
+        .where(Account.name == ACCOUNT)
+        .values(
+            allowed=func.greatest(1, func.least(Account.allowed, accepted)),
+            allowed_at=func.now(),
+            gate_until=func.now() + timedelta(seconds=DEFAULT_GATE_SECONDS if retry_after is None else retry_after),
+        )
+    )
+
+
+def regrow(tx: Transaction) -> bool:
+    """Allow one more task for each latency that has passed since the last change; return whether it did."""
+    seconds = func.coalesce(Account.latency_seconds, 1.0)
+    due = Account.allowed_at + func.make_interval(0, 0, 0, 0, 0, 0, seconds) <= func.now()
+    grown = tx.scalar(
+        update(Account)
+        .where(Account.name == ACCOUNT, Account.allowed < Account.cap, due)
+        .values(allowed=Account.allowed + 1, allowed_at=func.now())
+        .returning(Account.allowed)
+    )
+    return grown is not None
+
+
+def pause(tx: Transaction, blocked: Blocked) -> None:
+    """Stop submitting and say why; a single job is let through every few seconds to see whether it is mended."""
+    was_open = tx.scalar(
+        update(Account)
+        .where(Account.name == ACCOUNT, Account.paused_reason.is_(None))
+        .values(paused_at=func.now())
+        .returning(Account.name)
+    )
+    tx.execute(
+        update(Account)
+        .where(Account.name == ACCOUNT)
+        .values(
+            paused_reason=blocked.reason,
+            paused_detail=blocked.detail,
+            gate_until=func.now() + timedelta(seconds=PROBE_SECONDS),
+        )
+    )
+    if was_open is not None:
+        _tell(tx, "upstream.paused", {"account": ACCOUNT, "reason": blocked.reason, "detail": blocked.detail})
+
+
+def resume(tx: Transaction) -> None:
+    """Go on submitting: a submit was accepted again."""
+    resumed = tx.scalar(
+        update(Account)
+        .where(Account.name == ACCOUNT, Account.paused_reason.is_not(None))
+        .values(paused_reason=None, paused_detail=None, paused_at=None, gate_until=None)
+        .returning(Account.name)
+    )
+    if resumed is not None:
+        _tell(tx, "upstream.resumed", {"account": ACCOUNT})
+
+
+def learn(tx: Transaction, latency_seconds: float) -> None:
+    """Keep the learned latency where quotes, the regrowth and the next start find it."""
+    tx.execute(update(Account).where(Account.name == ACCOUNT).values(latency_seconds=latency_seconds))
+
+
+def learned(tx: Transaction) -> float | None:
+    """Return the latency that was learned last, in seconds."""
+    return tx.scalar(select(Account.latency_seconds).where(Account.name == ACCOUNT))
+
+
+def _tell(tx: Transaction, event_type: str, data: dict[str, str]) -> None:
+    for tenant_id in tx.scalars(select(Tenant.id).order_by(Tenant.id)):
+        outbox.publish(tx, tenant_id, event_type, data)

@@ -1,0 +1,267 @@
+"""The conveyor: carries jobs from the queue to a known result, with every slot of the upstream busy.
+
+One coroutine carries one job, and reads as the job's journey: load, take a slot, submit, poll. Lanes beside them claim,
+hand out slots, write, renew the lease and adopt what others left. Everything runs in one task group: whatever breaks
+brings the whole worker down, and what it held is rescued by the next.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from cleanplate import db, jobs
+from cleanplate.jobs import Change
+from cleanplate.models import Job
+from cleanplate.outcomes import Blocked, NotAccepted, Pending, Rejected, SubmitOutcome, TryLater
+from cleanplate.settings import Settings
+from cleanplate.storage import Store
+from worker import capacity, meaning
+from worker.bfl import Upstream
+from worker.flight import Flight, load_flights
+from worker.latency import Latency
+from worker.payload import load
+from worker.poll import poll
+from worker.submit import submit
+from worker.writer import Writer
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS: Final = 0.7
+LEASE_SECONDS: Final = 3.0
+RESCUE_SECONDS: Final = 0.5
+IDLE_SECONDS: Final = 0.25
+AWAY_SECONDS: Final = 0.25
+STORE_AWAY_SECONDS: Final = 1.0
+DRAIN_SECONDS: Final = 25.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Conveyor:
+    """One worker's conveyor. :meth:`run` ends when :meth:`drain` was called and all is handed over."""
+
+    def __init__(self, settings: Settings, store: Store, worker: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._worker = worker
+        self._ahead = min(64, max(8, settings.bfl_max_in_flight // 4))
+        self._latency = Latency()
+        self._draining = asyncio.Event()
+        self._wake_feed = asyncio.Event()
+        self._wake_slots = asyncio.Event()
+        self._waiting: dict[str, asyncio.Future[bool]] = {}
+        self._loading = 0
+        self._carried: set[asyncio.Task[None]] = set()
+        self._writer = Writer(self._apply)
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="conveyor")
+        self._loads = ThreadPoolExecutor(4, thread_name_prefix="loads")
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="hints")
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take nothing new, finish what is on the wire, hand the rest over. Call it on the loop's thread."""
+        self._draining.set()
+        self._wake_feed.set()
+        self._wake_slots.set()
+
+    async def run(self) -> None:
+        """Carry jobs until drained. Raises whatever broke a lane."""
+        self._upstream = Upstream(self._settings)
+        try:
+            await self._db(capacity.ensure, self._settings.bfl_max_in_flight)
+            self._latency.mean = await self._db(capacity.learned)
+            self._latency.deviation = (self._latency.mean or 0.0) / 4
+            await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
+            log.info("conveyor %s takes up to %s at once", self._worker, self._settings.bfl_max_in_flight)
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                lanes = [group.create_task(lane()) for lane in (self._feed, self._slots, self._writer.lane)]
+                lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues)]
+                await self._draining.wait()
+                await self._finish()
+                for lane_task in lanes:
+                    lane_task.cancel()
+            await self._hand_over()
+        finally:
+            await self._upstream.close()
+            for threads in (self._threads, self._loads, self._sender):
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _finish(self) -> None:
+        log.info("conveyor %s stops: finishing what is on the wire", self._worker)
+        if self._carried:
+            _, late = await asyncio.wait(self._carried, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+
+    async def _hand_over(self) -> None:
+        try:
+            async with asyncio.timeout(LEASE_SECONDS):
+                await self._db(jobs.hand_over, self._worker)
+        except TimeoutError:
+            log.warning("the database is away: what conveyor %s held is adopted when its lease ends", self._worker)
+
+    # -- one job -------------------------------------------------------------------------------------------------------
+
+    async def _carry(self, job: Job) -> None:
+        body = await self._load(job)
+        if body is None:
+            return
+        while await self._take_slot(job.id):
+            outcome = await submit(self._upstream, body)
+            flight = Flight.start(job.id, outcome)
+            moved = await self._write_submit(job.id, outcome)
+            if isinstance(outcome, NotAccepted | Blocked) and moved:
+                continue
+            if flight is not None and moved:
+                del body
+                await self._follow(flight)
+            return
+
+    async def _load(self, job: Job) -> bytes | None:
+        self._loading += 1
+        try:
+            while not self._draining.is_set():
+                match await self._thread(self._loads, load, self._store, job):
+                    case bytes(body):
+                        return body
+                    case Rejected(code, detail):
+                        await self._writer.write(meaning.failed(job.id, meaning.CLAIMED, code, detail, self._worker))
+                        return None
+                    case TryLater(detail):
+                        log.warning("%s waits: %s", job.id, detail)
+                        await self._pause(STORE_AWAY_SECONDS)
+        finally:
+            self._loading -= 1
+        return None
+
+    async def _take_slot(self, job_id: str) -> bool:
+        if self._draining.is_set():
+            return False
+        granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[job_id] = granted
+        self._wake_slots.set()
+        try:
+            return await granted
+        finally:
+            self._waiting.pop(job_id, None)
+            self._wake_feed.set()
+
+    async def _write_submit(self, job_id: str, outcome: SubmitOutcome) -> bool:
+        change = meaning.of_submit(job_id, outcome, self._worker, self._settings.unconfirmed_hold_seconds)
+        moved = await self._writer.write(change)
+        if not moved and (late := meaning.late_answer(job_id, outcome, self._worker)) is not None:
+            moved = await self._writer.write(late)
+        effect = meaning.effect_of_submit(outcome)
+        if effect is not None:
+            await self._db(effect)
+        return moved
+
+    async def _follow(self, flight: Flight) -> None:
+        while not self._draining.is_set():
+            await self._pause(flight.pause or self._latency.next_poll(flight.age))
+            if self._draining.is_set():
+                return
+            flight.polled()
+            outcome = await poll(self._upstream, flight.polling_url, self._settings.bfl_delivery_hosts)
+            if isinstance(outcome, Pending):
+                flight.still_pending()
+            change = meaning.of_poll(flight, outcome, self._worker, self._settings.upstream_timeout_seconds)
+            if change is None:
+                continue
+            if await self._writer.write(change) and flight.first_hand:
+                self._latency.learn(flight.age)
+            return
+
+    # -- lanes ---------------------------------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        while not self._draining.is_set():
+            wanted = self._ahead - self._loading - len(self._waiting)
+            claimed = await self._db(jobs.claim, self._worker, wanted) if wanted > 0 else []
+            for job in claimed:
+                self._start(self._carry(job))
+            if not claimed:
+                await self._wait(self._wake_feed, IDLE_SECONDS)
+            else:
+                await asyncio.sleep(0)
+
+    async def _slots(self) -> None:
+        while not self._draining.is_set():
+            await self._wait(self._wake_slots, IDLE_SECONDS)
+            waiting = list(self._waiting)
+            if not waiting:
+                continue
+            moved, lost = await self._db(capacity.take_slots, self._worker, waiting)
+            for job_id in moved | lost:
+                granted = self._waiting.pop(job_id, None)
+                if granted is not None and not granted.done():
+                    granted.set_result(job_id in moved)
+        for granted in self._waiting.values():
+            if not granted.done():
+                granted.set_result(False)
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
+            if self._latency.mean is not None:
+                await self._db(capacity.learn, self._latency.mean)
+            if await self._db(capacity.regrow):
+                self._wake_slots.set()
+
+    async def _rescues(self) -> None:
+        hold = self._settings.unconfirmed_hold_seconds
+        while not self._draining.is_set():
+            adopted = await self._db(partial(jobs.rescue, hold_seconds=hold), self._worker)
+            for flight in await self._db(load_flights, adopted) if adopted else []:
+                self._start(self._follow(flight))
+            await self._pause(RESCUE_SECONDS)
+
+    # -- tools ---------------------------------------------------------------------------------------------------------
+
+    def _start(self, journey: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(journey)
+        self._carried.add(task)
+        task.add_done_callback(self._carried.discard)
+
+    async def _apply(self, changes: list[Change]) -> set[str]:
+        granted = await self._db(partial(jobs.apply, worker=self._worker), changes)
+        self._wake_slots.set()
+        return granted
+
+    async def _db(self, call: Callable[Concatenate[db.Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``call`` in a transaction of its own on a thread, for as long as it takes the database to be there."""
+
+        def work() -> T:
+            with db.transaction(self._sender.submit) as tx:
+                return call(tx, *args, **kwargs)
+
+        while True:
+            try:
+                return await self._thread(self._threads, work)
+            except db.AWAY as error:
+                log.warning("the database is away (%s); trying again", type(error.orig).__name__)
+                await asyncio.sleep(AWAY_SECONDS)
+
+    @staticmethod
+    async def _thread(threads: ThreadPoolExecutor, call: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, call, *args)
+
+    async def _pause(self, seconds: float) -> None:
+        await self._wait(self._draining, seconds, clear=False)
+
+    @staticmethod
+    async def _wait(event: asyncio.Event, seconds: float, *, clear: bool = True) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+        if clear:
+            event.clear()

@@ -1,0 +1,132 @@
+"""Finalize: download the result, lay it over the original, store it, and only then say so.
+
+A Celery task on processes of its own, because decoding and composing is CPU work. The message is a hint: the row tells
+whether there is anything to do, so messages that come twice, late or never change nothing but the time.
+"""
+
+import logging
+import os
+from functools import lru_cache
+from typing import Final, assert_never
+
+import httpx
+from sqlalchemy import func, update
+
+from cleanplate import db, jobs, settings
+from cleanplate.imaging.composite import finish
+from cleanplate.imaging.faults import ImageFault, ResultFault
+from cleanplate.jobs import Change
+from cleanplate.models import Job
+from cleanplate.outcomes import ErrorCode, FinalizeOutcome, Rejected, Stored, TryLater, Unusable
+from cleanplate.states import State
+from cleanplate.storage import ObjectMissing, Store, StoreError, open_store
+from worker.download import download
+from worker.meaning import failed
+
+log = logging.getLogger(__name__)
+
+READY: Final = frozenset({State.READY})
+CRASHES_ALLOWED: Final = 3
+FETCHES_ALLOWED: Final = 3
+WORK_SECONDS: Final = 60.0
+LATER_SECONDS: Final = 2.0
+SUFFIX: Final = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+
+
+def finalize(job_id: str) -> None:
+    """Bring one job from ``ready`` to its end, as far as it goes now."""
+    with db.transaction() as tx:
+        job = _begin(tx, job_id)
+    if job is None:
+        return
+    config = settings.get()
+    outcome = store_result(_store(os.getpid()), _client(os.getpid()), job, config.bfl_delivery_hosts)
+    log.info("%s: %s", job_id, type(outcome).__name__)
+    with db.transaction() as tx:
+        _settle(tx, job, outcome)
+
+
+def _begin(tx: db.Transaction, job_id: str) -> Job | None:
+    """Count this start and put the rescuer off. A job whose starts never came to an end has crashed its workers."""
+    started = tx.scalar(
+        update(Job)
+        .where(Job.id == job_id, Job.state == State.READY)
+        .values(
+            finalize_starts=Job.finalize_starts + 1,
+            due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, WORK_SECONDS),
+        )
+        .returning(Job.finalize_starts)
+    )
+    if started is None:
+        return None
+    if started > CRASHES_ALLOWED:
+        detail = f"{CRASHES_ALLOWED} workers ended while they worked on it"
+        jobs.apply(tx, [failed(job_id, READY, ErrorCode.WORKER_CRASHED, detail)])
+        return None
+    return tx.get_one(Job, job_id, populate_existing=True)
+
+
+def store_result(store: Store, client: httpx.Client, job: Job, hosts: tuple[str, ...]) -> FinalizeOutcome:
+    """Download, verify, compose and put under the job's own key. Writes no row; doing it twice puts the same object."""
+    data = download(client, job.sample_url or "", hosts)
+    if not isinstance(data, bytes):
+        return data
+    form = job.params.get("output_format", "png")
+    try:
+        original, mask = store.get(job.image_key), store.get(job.send_mask_key)
+        done = finish(
+            original,
+            mask,
+            data,
+            dilate_pixels=job.params.get("dilate_pixels", 10),
+            output_format=form,
+            fidelity=job.params.get("fidelity", "exact"),
+            mask_invert=False,
+        )
+        key = f"results/{job.id}.{SUFFIX[form]}"
+        store.put(key, done.data, media_type=done.media_type)
+    except ResultFault as fault:
+        return Unusable(ErrorCode.RESULT_INVALID, f"{fault.code}: {fault.detail}")
+    except ImageFault as fault:
+        return Rejected(ErrorCode.INPUT_INVALID, f"{fault.code}: {fault.detail}")
+    except ObjectMissing as error:
+        return Rejected(ErrorCode.INPUT_MISSING, f"{error} is not in the object store")
+    except StoreError as error:
+        return TryLater(f"the object store is away: {error}")
+    return Stored(key, done.width, done.height, done.format, len(done.data), done.sha256, done.outside_mask_max_delta)
+
+
+def _settle(tx: db.Transaction, job: Job, outcome: FinalizeOutcome) -> None:
+    match outcome:
+        case Stored():
+            jobs.apply(tx, [_succeeded(job.id, outcome)])
+        case Rejected(code, detail):
+            jobs.apply(tx, [failed(job.id, READY, code, detail)])
+        case Unusable(code, detail) if job.fetches >= FETCHES_ALLOWED:
+            jobs.apply(tx, [failed(job.id, READY, code, detail)])
+        case Unusable(code, detail):
+            values = {"fetches": job.fetches + 1, "finalize_starts": 0, "sample_url": None}
+            jobs.apply(tx, [Change(job.id, READY, State.INFLIGHT, f"{code}: {detail}", values=values)])
+        case TryLater(detail):
+            log.warning("%s waits: %s", job.id, detail)
+            again = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, LATER_SECONDS)
+            put_off = update(Job).where(Job.id == job.id, Job.state == State.READY)
+            tx.execute(put_off.values(finalize_starts=0, due_at=again))
+        case _:
+            assert_never(outcome)
+
+
+def _succeeded(job_id: str, stored: Stored) -> Change:
+    facts = ("width", "height", "format", "bytes", "sha256", "outside_mask_max_delta")
+    result = {name: getattr(stored, name) for name in facts}
+    return Change(job_id, READY, State.SUCCEEDED, "stored", values={"result_key": stored.key, "result": result})
+
+
+@lru_cache(maxsize=1)
+def _store(_pid: int) -> Store:
+    return open_store(settings.get().storage_url)
+
+
+@lru_cache(maxsize=1)
+def _client(_pid: int) -> httpx.Client:
+    return httpx.Client(follow_redirects=False, trust_env=False)

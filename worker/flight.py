@@ -1,0 +1,69 @@
+"""A task that the upstream has accepted, as the conveyor that polls it knows it. All ages are in seconds."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import func, select
+
+from cleanplate.db import Transaction
+from cleanplate.models import Attempt, Job
+from cleanplate.outcomes import Accepted, SubmitOutcome
+
+RESULT_WINDOW_SECONDS: Final = 600.0
+
+
+@dataclass(slots=True)
+class Flight:
+    """``first_hand`` is False for a task adopted from another worker: when it was really sent is known less well."""
+
+    job_id: str
+    polling_url: str
+    accepted: float
+    first_hand: bool = True
+    pause: float | None = None
+    garbled: int = 0
+    _pending: float = field(default=0.0)
+
+    @classmethod
+    def start(cls, job_id: str, outcome: SubmitOutcome) -> "Flight | None":
+        """Return the flight that an accepted submit starts."""
+        if not isinstance(outcome, Accepted):
+            return None
+        now = time.monotonic()
+        return cls(job_id, outcome.polling_url, accepted=now, _pending=now)
+
+    @property
+    def age(self) -> float:
+        """Since the upstream accepted it."""
+        return time.monotonic() - self.accepted
+
+    def polled(self) -> None:
+        """Forget what the last poll asked for."""
+        self.pause = None
+
+    def still_pending(self) -> None:
+        """Remember that just now there was no result yet: the window of the result cannot have begun before."""
+        self._pending = time.monotonic()
+        self.garbled = 0
+
+    @property
+    def window_left(self) -> float:
+        """How long the result can still be downloaded, counted from the last poll that said Pending."""
+        return max(0.0, RESULT_WINDOW_SECONDS - (time.monotonic() - self._pending))
+
+
+def load_flights(tx: Transaction, job_ids: Sequence[str]) -> list[Flight]:
+    """Return the flights of adopted jobs. Until a poll says Pending, the window counts from the acceptance."""
+    age = func.extract("epoch", func.now() - func.coalesce(Attempt.answered_at, Attempt.sent_at))
+    rows = tx.execute(
+        select(Job.id, Attempt.polling_url, age.label("age"))
+        .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempts))
+        .where(Job.id.in_(job_ids))
+    )
+    now = time.monotonic()
+    return [
+        Flight(row.id, row.polling_url or "", now - float(row.age), first_hand=False, _pending=now - float(row.age))
+        for row in rows
+    ]

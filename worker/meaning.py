@@ -1,0 +1,128 @@
+"""From outcomes to changes: the one place that says what an answer of the upstream does to a job."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, assert_never
+
+from cleanplate.db import Transaction
+from cleanplate.jobs import Change, unconfirmed
+from cleanplate.outcomes import (
+    Accepted,
+    Blocked,
+    Ended,
+    ErrorCode,
+    Garbled,
+    NoAnswer,
+    NotAccepted,
+    NotFound,
+    Pending,
+    PollOutcome,
+    Rejected,
+    ResultReady,
+    SubmitOutcome,
+    Unconfirmed,
+)
+from cleanplate.states import State
+from worker import capacity
+from worker.flight import Flight
+
+CLAIMED: Final = frozenset({State.CLAIMED})
+SENDING: Final = frozenset({State.SENDING})
+UNCONFIRMED: Final = frozenset({State.UNCONFIRMED})
+INFLIGHT: Final = frozenset({State.INFLIGHT})
+RESEND_SECONDS: Final = 5.0
+NOT_FOUND_GRACE_SECONDS: Final = 30.0
+GARBLED_ALLOWED: Final = 3
+BLIND_PAUSE_SECONDS: Final = 1.0
+
+
+def failed(
+    job_id: str, sources: frozenset[State], code: ErrorCode, detail: str, owner: str | None = None, **more: Any
+) -> Change:
+    """Return the change that ends a job with an error."""
+    values = {"error_code": code, "error_detail": detail}
+    return Change(job_id, sources, State.FAILED, f"{code}: {detail}", owner, values, **more)
+
+
+def of_submit(job_id: str, outcome: SubmitOutcome, worker: str, hold_seconds: float) -> Change:
+    """Return what the answer to a submit does to the job that was being sent."""
+    match outcome:
+        case Accepted():
+            return _accepted(job_id, outcome, worker, SENDING)
+        case NotAccepted(detail) | Blocked(_, detail):
+            ledger = {"outcome": "not_accepted", "detail": detail, "answered_at": 0.0}
+            keep = {"owner": worker, "account": None}
+            return Change(job_id, SENDING, State.CLAIMED, detail, worker, keep, ledger)
+        case Rejected(code, detail):
+            ledger = {"outcome": "rejected", "detail": detail, "answered_at": 0.0}
+            return failed(job_id, SENDING, code, detail, worker, attempt=ledger)
+        case Unconfirmed(detail):
+            return unconfirmed(job_id, detail, hold_seconds, worker)
+    assert_never(outcome)
+
+
+def late_answer(job_id: str, outcome: SubmitOutcome, worker: str) -> Change | None:
+    """Return the change for an acceptance that comes after the job became unconfirmed: it is paid, so use it."""
+    return _accepted(job_id, outcome, None, UNCONFIRMED, worker) if isinstance(outcome, Accepted) else None
+
+
+def _accepted(
+    job_id: str, outcome: Accepted, guard: str | None, sources: frozenset[State], owner: str | None = None
+) -> Change:
+    ledger = {
+        "outcome": "accepted",
+        "detail": None,
+        "answered_at": 0.0,
+        "task_id": outcome.task_id,
+        "polling_url": outcome.polling_url,
+        "cost_credits": outcome.cost,
+    }
+    return Change(job_id, sources, State.INFLIGHT, "accepted", guard, {"owner": owner or guard}, ledger)
+
+
+def effect_of_submit(outcome: SubmitOutcome) -> Callable[[Transaction], None] | None:
+    """Return what the answer to a submit says about the account as a whole."""
+    match outcome:
+        case NotAccepted(_, over_limit=True, retry_after=seconds):
+            return partial(capacity.limit_hit, retry_after=seconds)
+        case NotAccepted(detail):
+            return partial(capacity.pause, blocked=Blocked("unreachable", detail))
+        case Blocked():
+            return partial(capacity.pause, blocked=outcome)
+        case Accepted() | Rejected():
+            return capacity.resume
+        case Unconfirmed():
+            return None
+    assert_never(outcome)
+
+
+def of_poll(flight: Flight, outcome: PollOutcome, worker: str, timeout_seconds: float) -> Change | None:
+    """Return what the answer to a poll does to the job, or None when there is nothing to do but to look again."""
+    job_id = flight.job_id
+    match outcome:
+        case ResultReady(sample_url, cost):
+            ledger = {"cost_credits": cost} if cost is not None else {}
+            ready = {"sample_url": sample_url}
+            return Change(
+                job_id, INFLIGHT, State.READY, "ready", worker, ready, ledger, RESEND_SECONDS, flight.window_left
+            )
+        case Ended(code, detail):
+            return failed(job_id, INFLIGHT, code, detail, worker)
+        case NotFound() if flight.age > NOT_FOUND_GRACE_SECONDS:
+            return failed(job_id, INFLIGHT, ErrorCode.TASK_NOT_FOUND, "the upstream does not know the task", worker)
+        case Garbled(detail):
+            flight.garbled += 1
+            if flight.garbled >= GARBLED_ALLOWED:
+                return failed(job_id, INFLIGHT, ErrorCode.UPSTREAM_CHANGED, detail, worker)
+            flight.pause = BLIND_PAUSE_SECONDS
+        case NoAnswer(_, retry_after):
+            flight.pause = BLIND_PAUSE_SECONDS if retry_after is None else retry_after
+        case NotFound():
+            flight.pause = BLIND_PAUSE_SECONDS
+        case Pending():
+            pass
+        case _:
+            assert_never(outcome)
+    if flight.age > timeout_seconds:
+        return failed(job_id, INFLIGHT, ErrorCode.UPSTREAM_TIMEOUT, f"no end after {timeout_seconds:g} s", worker)
+    return None

@@ -1,0 +1,132 @@
+"""Sweep: find what nobody is working on any more, and move it on. A lock lets one worker do it at a time.
+
+PostgreSQL is the truth and messages are hints, so this is what makes a lost message, an emptied broker or a dead
+worker cost time and nothing else.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import delete, func, select, text, update
+
+from cleanplate import db, jobs, outbox, queue, settings
+from cleanplate.jobs import Change
+from cleanplate.models import Attempt, Job, Worker
+from cleanplate.outcomes import ErrorCode
+from cleanplate.states import State
+from cleanplate.storage import Store, open_store
+from worker.finalize import finalize
+from worker.flight import RESULT_WINDOW_SECONDS
+from worker.meaning import UNCONFIRMED, failed
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS: Final = 0.5
+RESEND_SECONDS: Final = 10.0
+AGED_SECONDS: Final = 30.0
+BATCH: Final = 200
+HERE: Final = 8
+OBJECTS_EVERY_SECONDS: Final = 3600.0
+OBJECTS_AGE: Final = timedelta(hours=24)
+DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
+
+
+class Sweeper(threading.Thread):
+    """The thread that sweeps. What it cannot do because the database is away it does on the next round."""
+
+    def __init__(self, on_death: Callable[[BaseException], None]) -> None:
+        super().__init__(name="sweep", daemon=True)
+        self._ending = threading.Event()
+        self._on_death = on_death
+        self._helpers = ThreadPoolExecutor(2, thread_name_prefix="finalize-here")
+        self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
+
+    def end(self) -> None:
+        """Stop after the round under way."""
+        self._ending.set()
+
+    def run(self) -> None:
+        """Sweep until ended."""
+        while not self._ending.wait(EVERY_SECONDS):
+            try:
+                self._round()
+            except db.AWAY as error:
+                log.warning("the database is away (%s); sweeping again soon", type(error.orig).__name__)
+            except BaseException as error:
+                self._on_death(error)
+                raise
+
+    def _round(self) -> None:
+        with db.transaction() as tx:
+            if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('cleanplate.sweep'))")):
+                return
+            decide_unconfirmed(tx, settings.get().unconfirmed_policy, settings.get().max_submits)
+            forget_dead_workers(tx)
+            forgotten = forgotten_results(tx)
+            deliveries = tx.scalars(outbox.due(BATCH)).all()
+        for delivery_id in deliveries:
+            queue.send("notify", delivery_id)
+        here = [job_id for job_id, aged in forgotten if aged or not queue.send("finalize", job_id)]
+        list(self._helpers.map(finalize, here[:HERE]))
+        if time.monotonic() >= self._objects_at:
+            self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
+            sweep_objects(open_store(settings.get().storage_url))
+
+
+def decide_unconfirmed(tx: db.Transaction, policy: str, max_submits: int) -> None:
+    """Let the policy decide about submits whose answer never came: send again (it may be paid twice), or fail."""
+    changes = []
+    lost = (Attempt.job_id == Job.id) & (Attempt.outcome == "unconfirmed")
+    count = select(func.count()).where(lost).correlate(Job).scalar_subquery()
+    for job_id, submits in tx.execute(jobs.due(State.UNCONFIRMED, BATCH).with_only_columns(Job.id, count)).all():
+        if policy == "resubmit" and submits < max_submits:
+            changes.append(Change(job_id, UNCONFIRMED, State.QUEUED, "no answer came: sent again by policy"))
+        else:
+            detail = f"no answer came to {submits} submit(s); it is not sent again"
+            changes.append(failed(job_id, UNCONFIRMED, ErrorCode.SUBMIT_UNCONFIRMED, detail))
+    jobs.apply(tx, changes)
+
+
+def forgotten_results(tx: db.Transaction) -> list[tuple[str, bool]]:
+    """Return the results that nobody has begun to store, oldest first, and whether each has waited for long.
+
+    They are hinted at again; where that does not help, because no broker takes the message or nobody heeds it, the
+    sweeping worker finalizes them itself. Each is put off, so that the next round does not find it at once.
+    """
+    long = Job.window_ends < func.now() + timedelta(seconds=RESULT_WINDOW_SECONDS - AGED_SECONDS)
+    due = jobs.due(State.READY, BATCH).with_only_columns(Job.id, func.coalesce(long, text("true")).label("aged"))
+    found = [(row.id, bool(row.aged)) for row in tx.execute(due)]
+    again = func.now() + timedelta(seconds=RESEND_SECONDS)
+    tx.execute(update(Job).where(Job.id.in_([job_id for job_id, _ in found])).values(due_at=again))
+    return found
+
+
+def forget_dead_workers(tx: db.Transaction) -> None:
+    """Delete leases that ended long ago; what they held was rescued by the conveyors at once."""
+    tx.execute(delete(Worker).where(Worker.expires_at < func.now() - DEAD_WORKER_KEPT))
+
+
+def sweep_objects(store: Store) -> int:
+    """Delete uploaded objects that no row names (an intake died between the two), a day old; return how many."""
+    swept = 0
+    page: list[str] = []
+    for found in store.list("inputs/", older_than=datetime.now(UTC) - OBJECTS_AGE):
+        page.append(found.key)
+        if len(page) == BATCH:
+            swept += _delete_unknown(store, page)
+            page = []
+    return swept + _delete_unknown(store, page)
+
+
+def _delete_unknown(store: Store, keys: Sequence[str]) -> int:
+    of_job = {key: key.split("/")[1] for key in keys}
+    with db.transaction() as tx:
+        known = set(tx.scalars(select(Job.id).where(Job.id.in_(set(of_job.values())))))
+    orphans = [key for key, job_id in of_job.items() if job_id not in known]
+    store.delete(orphans)
+    return len(orphans)
