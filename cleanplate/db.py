@@ -29,7 +29,7 @@ def _engine(_pid: int) -> Engine:
 
 
 def connect(url: str) -> Engine:
-    """Return an engine for a ``postgresql://`` URL.
+    """Return an engine for a ``postgresql://`` URL, whose errors do not repeat what was written: it may be a secret.
 
     A dead server is noticed in seconds: connecting takes 5 s at most, a silent socket is probed, and no statement may
     run for more than 30 s or wait for a lock for more than 10 s.
@@ -39,6 +39,7 @@ def connect(url: str) -> Engine:
         pool_size=10,
         max_overflow=30,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
             "keepalives_idle": 5,
@@ -82,13 +83,16 @@ def transaction(through: Callable[[Callable[[], object]], object] = lambda send:
 def migrate(url: str | None = None, revision: str = "head") -> None:
     """Bring the database's schema to ``revision``. Several may call at once: a lock lets one work."""
     config = alembic_config()
-    target = connect(url) if url else engine()
-    with target.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(hashtext('cleanplate.migrate'))"))
-        connection.commit()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        connection.commit()
+    target = connect(url or settings.get().database_url)
+    try:
+        with target.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(hashtext('cleanplate.migrate'))"))
+            connection.commit()
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            connection.commit()
+    finally:
+        target.dispose()  # the lock is the session's: it ends with the connection, not with its return to a pool
 
 
 def alembic_config() -> Config:
