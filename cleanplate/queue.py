@@ -6,10 +6,11 @@ is forgotten. Nothing here may block for long or raise because Redis is away.
 
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 from celery import Celery
-from kombu import Queue
+from celery.app.amqp import AMQP
+from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -23,9 +24,25 @@ CONVEYOR: Final = "conveyor"
 MUTE_SECONDS: Final = 1.0
 
 
+class QuickConnection(Connection):
+    """Asks for a lost broker every 2 s at most; the default backs off to 30 s, during which results would wait."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Connect, trying again as often as ``kwargs`` allow."""
+        return super().ensure_connection(
+            *args, **{"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2} | kwargs
+        )
+
+
+class Wire(AMQP):
+    """Celery's AMQP with connections of that kind."""
+
+    Connection = QuickConnection
+
+
 def make_app() -> Celery:
     """Return the Celery application: at-least-once, no results, no ETA, no beat, one message at a time a process."""
-    app = Celery("cleanplate", broker=settings.get().redis_url, set_as_current=True)
+    app = Celery("cleanplate", broker=settings.get().redis_url, amqp=Wire)
     app.conf.update(
         task_queues=[Queue(name) for name in (FINALIZE, NOTIFY, CONVEYOR)],
         task_default_queue=FINALIZE,

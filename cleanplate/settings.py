@@ -29,7 +29,9 @@ class Settings(BaseSettings):
         24, ge=1, le=10_000, alias="BFL_MAX_IN_FLIGHT", description="Tasks the account may hold at once."
     )
     bfl_hosts: Hosts = Field(
-        (".bfl.ai",), alias="BFL_HOSTS", description="Hosts the key may go to; a leading dot takes subdomains in."
+        (".bfl.ai",),
+        alias="BFL_HOSTS",
+        description="Hosts the key may go to, by https; `.x` takes subdomains of x in, `http://x` allows plain http.",
     )
     bfl_delivery_hosts: Hosts = Field(
         (".bfl.ai", ".blob.core.windows.net"),
@@ -46,6 +48,11 @@ class Settings(BaseSettings):
         "file:///var/lib/cleanplate/objects",
         alias="STORAGE_URL",
         description="Object store: `s3://bucket/prefix` or `file:///dir`.",
+    )
+    storage_public_url: str | None = Field(
+        None,
+        alias="CLEANPLATE_STORAGE_PUBLIC_URL",
+        description="Where clients reach an S3 store that this API knows by another address; presigned URLs name it.",
     )
     public_url: str | None = Field(None, alias="PUBLIC_URL", description="Where the upstream can reach this API.")
 

@@ -36,15 +36,18 @@ class ForeignHostError(Exception):
 
 
 def host_allowed(url: str, hosts: tuple[str, ...]) -> bool:
-    """Return whether ``url`` leads to one of ``hosts`` (``.x`` takes subdomains of x in), by https unless loopback.
+    """Return whether ``url`` leads to one of ``hosts``, where ``.x`` takes subdomains of x in.
 
-    It is parsed by the library that sends it, so that both see the same host.
+    It must be https, except on loopback and for an entry that says ``http://name`` itself. It is parsed by the library
+    that sends it, so that both see the same host.
     """
     try:
         parts = httpx.URL(url)
     except (httpx.InvalidURL, TypeError):
         return False
     host = parts.host.lower()
+    if parts.scheme == "http" and f"http://{host}" in hosts:
+        return True
     if parts.scheme != "https" and not (parts.scheme == "http" and host.startswith(LOOPBACK)):
         return False
     return any(host == entry.lstrip(".") or (entry.startswith(".") and host.endswith(entry)) for entry in hosts)
