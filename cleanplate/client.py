@@ -1,0 +1,298 @@
+"""A typed client of Cleanplate's own REST API, for the CLI, the demo and the tests.
+
+Calls that do no harm when they are made twice are repeated for as long as the client's patience lasts: every GET, the
+creation of an empty batch, the items of a batch (the server refuses a ``custom_id`` it already has) and the seal. All
+methods may be called from several threads.
+"""
+
+import hashlib
+import io
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from cleanplate.resources import Accepted, Batch, BatchOptions, Endpoint, Job, Page, Upstream
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
+TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
+TRANSIENT = frozenset({429, 502, 503, 504})
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+class ClientError(Exception):
+    """What kept a call from its answer, in words for a person."""
+
+
+class UnreachableError(ClientError):
+    """No answer within the client's patience, or only ones that said "later"."""
+
+
+class AbortedError(ClientError):
+    """:meth:`Client.abort` was called."""
+
+
+class UnusableAnswerError(ClientError):
+    """The answer is not what this API answers: another server, or bytes damaged on the way."""
+
+
+class ApiError(ClientError):
+    """The API refused. ``code`` is stable, ``errors`` name the fields or items concerned (RFC 9457)."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = None
+        told: dict[str, Any] = problem if isinstance(problem, dict) else {}
+        self.status = response.status_code
+        self.code = str(told.get("code") or f"http_{response.status_code}")
+        self.detail = str(told.get("detail") or told.get("title") or response.reason_phrase)
+        self.request_id = told.get("request_id") or response.headers.get("x-request-id")
+        self.errors: list[dict[str, Any]] = told.get("errors") or []
+        self.retry_after = response.headers.get("retry-after")
+        super().__init__(f"{self.status} {self.code}: {self.detail}")
+
+
+class AuthError(ApiError):
+    """401 or 403: no key, a wrong one, or one that may not do this."""
+
+
+class CreditsError(ApiError):
+    """402: this would cost more than there is."""
+
+
+class NotFoundError(ApiError):
+    """404: nothing of that id belongs to this key."""
+
+
+ERRORS = {401: AuthError, 402: CreditsError, 403: AuthError, 404: NotFoundError}
+
+
+class Client:
+    """The API at ``url``, as the tenant of ``api_key``.
+
+    ``patience_seconds`` bounds how long a repeatable call is tried; ``on_wait`` hears why it is waiting, and None as
+    soon as there is an answer again. Raises ValueError when ``url`` is no http(s) address. All methods raise
+    :class:`ClientError`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None,
+        *,
+        patience_seconds: float = 120.0,
+        on_wait: Callable[[str | None], None] = lambda _: None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        address = httpx.URL(url)
+        if address.scheme not in {"http", "https"} or not address.host:
+            raise ValueError(f"{url!r} is no http(s) address")
+        self.url = url.rstrip("/")
+        self._patience = patience_seconds
+        self._on_wait = on_wait
+        self._aborted = threading.Event()
+        self._waiting = False
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=TIMEOUT,
+            transport=transport,
+            mounts=dict.fromkeys((f"all://{host}" for host in LOOPBACK), transport),  # no proxy leads to this machine
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.abort()
+        self._http.close()
+
+    def abort(self) -> None:
+        """Make every call under way in other threads, and every later one, end soon with :class:`AbortedError`."""
+        self._aborted.set()
+
+    def create_batch(self, options: BatchOptions) -> Batch:
+        """Create a batch without items; ``options.seal`` must be False."""
+        form = {"options": (None, options.model_dump_json(exclude_none=True), "application/json")}
+        return self._parse(Batch, self._repeat(lambda: self._ask("POST", "/v1/batches", files=form)))
+
+    def add_items(self, batch_id: str, files: Sequence[tuple[str, Path | bytes]]) -> Accepted:
+        """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
+
+        def attempt() -> httpx.Response:
+            with ExitStack() as opened:
+                parts = [
+                    ("files", (name, opened.enter_context(self._open(content)), "application/octet-stream"))
+                    for name, content in files
+                ]
+                return self._ask("POST", f"/v1/batches/{batch_id}/items", files=parts, timeout=UPLOAD_TIMEOUT)
+
+        return self._parse(Accepted, self._repeat(attempt))
+
+    def seal(self, batch_id: str) -> Batch:
+        """Say that no more items will come."""
+        return self._parse(Batch, self._repeat(lambda: self._ask("POST", f"/v1/batches/{batch_id}/seal")))
+
+    def batch(self, batch_id: str) -> Batch:
+        return self._get(Batch, f"/v1/batches/{batch_id}")
+
+    def batch_jobs(
+        self, batch_id: str, *, status: str | None = None, cursor: str | None = None, limit: int = 200
+    ) -> Page[Job]:
+        """Return one page of the batch's jobs, in the order of their ids."""
+        given = {"status": status, "cursor": cursor, "limit": limit}
+        params = {name: value for name, value in given.items() if value is not None}
+        return self._get(Page[Job], f"/v1/batches/{batch_id}/jobs", params=params)
+
+    def job(self, job_id: str) -> Job:
+        return self._get(Job, f"/v1/jobs/{job_id}")
+
+    def create_job(self, image: tuple[str, Path | bytes], mask: tuple[str, Path | bytes], **fields: Any) -> Job:
+        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...). Never repeated."""
+        with self._open(image[1]) as image_file, self._open(mask[1]) as mask_file:
+            files = {"image": (image[0], image_file), "mask": (mask[0], mask_file)}
+            return self._parse(Job, self._once(lambda: self._ask("POST", "/v1/jobs", files=files, data=fields)))
+
+    def create_endpoint(self, url: str, events: Sequence[str] = ()) -> Endpoint:
+        """Register a receiver of webhooks; its ``secret`` is only in this answer. Never repeated."""
+        body = {"url": url, "events": list(events)}
+        return self._parse(Endpoint, self._once(lambda: self._ask("POST", "/v1/webhook-endpoints", json=body)))
+
+    def upstream(self) -> Upstream:
+        return self._get(Upstream, "/v1/upstream")
+
+    def ready(self) -> bool:
+        """Tell at once whether the API and what it leans on are up; False also when nothing answers."""
+        try:
+            return self._http.get("/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def download(self, job: Job, target: Path) -> None:
+        """Put the result of ``job`` at ``target``, whole or not at all, and only if its SHA-256 is the server's.
+
+        The answer may lead to another host; the key stays behind (httpx drops ``Authorization`` across origins).
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        for last in (False, False, True):
+            try:
+                self._repeat(lambda: self._fetch(job, part))
+            except UnusableAnswerError:
+                part.unlink(missing_ok=True)
+                if last:
+                    raise
+            else:
+                part.replace(target)
+                return
+
+    def _fetch(self, job: Job, part: Path) -> None:
+        digest = hashlib.sha256()
+        with self._http.stream("GET", f"/v1/jobs/{job.id}/result", follow_redirects=True) as response:
+            if not response.is_success:
+                response.read()
+                if response.history:
+                    raise UnusableAnswerError(f"the store answers {response.status_code} for the result of {job.id}")
+                raise _error(response)
+            with part.open("wb") as file:
+                for chunk in response.iter_bytes(1 << 16):
+                    self._go_on()
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+        if job.result and digest.hexdigest() != job.result.sha256:
+            raise UnusableAnswerError(f"the result of {job.id} came damaged: its SHA-256 is not the server's")
+
+    def _get(self, model: type[M], path: str, **given: Any) -> M:
+        return self._parse(model, self._repeat(lambda: self._ask("GET", path, **given)))
+
+    def _ask(self, method: str, path: str, **given: Any) -> httpx.Response:
+        self._go_on()
+        response = self._http.request(method, path, **given)
+        if not response.is_success:
+            raise _error(response)
+        return response
+
+    def _once(self, attempt: Callable[[], T]) -> T:
+        try:
+            return attempt()
+        except httpx.TransportError as error:
+            raise UnreachableError(f"{self.url} does not answer ({_words(error)})") from error
+
+    def _repeat(self, attempt: Callable[[], T]) -> T:
+        deadline = time.monotonic() + self._patience
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                answer = attempt()
+            except (httpx.TransportError, ApiError) as error:
+                self._go_on()
+                if isinstance(error, ApiError) and error.status not in TRANSIENT:
+                    raise
+                wait = max(pause, _seconds(error.retry_after)) if isinstance(error, ApiError) else pause
+                left = deadline - time.monotonic()
+                if wait > left:
+                    raise UnreachableError(f"{self.url} does not answer ({_words(error)})") from error
+                self._waiting = True
+                self._on_wait(f"{self.url} does not answer ({_words(error)}); trying for another {left:.0f} s")
+            else:
+                if self._waiting:
+                    self._waiting = False
+                    self._on_wait(None)
+                return answer
+            self._aborted.wait(wait)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _go_on(self) -> None:
+        if self._aborted.is_set():
+            raise AbortedError("interrupted")
+
+    def _open(self, content: Path | bytes) -> IO[bytes]:
+        return io.BytesIO(content) if isinstance(content, bytes) else _Upload(content, self._go_on)
+
+    def _parse(self, model: type[M], response: httpx.Response) -> M:
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as error:
+            what = f"{response.request.method} {response.request.url.path}"
+            raise UnusableAnswerError(f"{self.url} does not answer {what} as a cleanplate API does") from error
+
+
+class _Upload(io.FileIO):
+    """A file whose reading ends when the client is aborted, so that no upload outlives an interrupt."""
+
+    def __init__(self, path: Path, go_on: Callable[[], None]) -> None:
+        super().__init__(path)
+        self._go_on = go_on
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._go_on()
+        return super().read(-1 if size is None else size)
+
+
+def _error(response: httpx.Response) -> ApiError:
+    return ERRORS.get(response.status_code, ApiError)(response)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _seconds(retry_after: str | None) -> float:
+    return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
