@@ -109,11 +109,11 @@ class FakeApi(httpx.BaseTransport):
         self.batches[id_] = {"options": BatchOptions(**options).model_dump(), "sealed": False, "rejected": []}
         return id_
 
-    def _of(self, batch_id: str) -> list[dict[str, Any]]:
+    def jobs_of(self, batch_id: str) -> list[dict[str, Any]]:
         return [job for job in self.jobs.values() if job["batch_id"] == batch_id]
 
     def _work(self, batch_id: str) -> None:
-        for job in self._of(batch_id):
+        for job in self.jobs_of(batch_id):
             if job["status"] == "queued" and self.finish(job):
                 self._end(job)
 
@@ -134,7 +134,7 @@ class FakeApi(httpx.BaseTransport):
         pairs, alone = pair(contents, self.batches[batch_id]["options"]["mask_suffix"])
         accepted, rejected = [], [one.model_dump() for one in alone]
         for found in pairs:
-            known = {job["custom_id"] for job in self._of(batch_id)}
+            known = {job["custom_id"] for job in self.jobs_of(batch_id)}
             if found.name in known:
                 rejected.append({"item": found.image, "code": "duplicate_custom_id", "detail": "there already"})
             elif found.name in self.refuse:
@@ -172,14 +172,14 @@ class FakeApi(httpx.BaseTransport):
         }
 
     def _page(self, batch_id: str, params: httpx.QueryParams) -> dict[str, Any]:
-        jobs = sorted(self._of(batch_id), key=lambda job: job["id"])
+        jobs = sorted(self.jobs_of(batch_id), key=lambda job: job["id"])
         later = [job for job in jobs if job["id"] > params.get("cursor", "")]
         page = later[: int(params["limit"])]
         return {"data": page, "next_cursor": page[-1]["id"] if len(later) > len(page) else None}
 
     def _batch(self, batch_id: str) -> dict[str, Any]:
         batch = self.batches[batch_id]
-        statuses = [job["status"] for job in self._of(batch_id)]
+        statuses = [job["status"] for job in self.jobs_of(batch_id)]
         counts = {name: statuses.count(name) for name in ("queued", "processing", "succeeded", "failed", "cancelled")}
         over = batch["sealed"] and not counts["queued"] + counts["processing"]
         return {

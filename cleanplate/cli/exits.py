@@ -1,0 +1,79 @@
+"""How a command ends: its exit code, what it says on stderr, and how to go on from there."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from httpx import InvalidURL
+
+from cleanplate.cli.manifest import ManifestError
+from cleanplate.cli.run import OutOfCreditsError
+from cleanplate.client import AuthError, ClientError, CreditsError, NotFoundError, UnreachableError
+
+
+class Code(IntEnum):
+    """The exit codes of every command that talks to the API; README.md lists them."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    AUTH = 3
+    CREDITS = 4
+    UNREACHABLE = 5
+    INTERRUPTED = 130
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done, in words for a person."""
+
+
+ENDS: dict[type[Exception], tuple[Code, str]] = {
+    UsageError: (Code.USAGE, ""),
+    ManifestError: (Code.USAGE, ""),
+    InvalidURL: (Code.USAGE, "CLEANPLATE_URL or --url has to be an http(s) address"),
+    NotFoundError: (Code.USAGE, "is it of this server, and of this key?"),
+    AuthError: (Code.AUTH, "set CLEANPLATE_API_KEY; `cleanplate keys create` makes a key"),
+    CreditsError: (Code.CREDITS, ""),
+    OutOfCreditsError: (Code.CREDITS, "what is left waits on the server and goes on by itself once there are credits"),
+    UnreachableError: (Code.UNREACHABLE, "is `cleanplate up` running? CLEANPLATE_URL or --url names another address"),
+    ClientError: (Code.SOME_FAILED, ""),
+    OSError: (Code.SOME_FAILED, ""),
+}
+"""The first that fits counts."""
+
+
+def end(work: Callable[[], Code]) -> NoReturn:
+    """Do the work of a command and leave with its code; SIGTERM is taken as Ctrl-C.
+
+    Whatever is left to do is picked up by the same command, so that is what is told to resume with.
+    """
+    standing = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = work()
+    except KeyboardInterrupt:
+        code = Code.INTERRUPTED
+        _say("interrupted")
+    except tuple(ENDS) as error:
+        code, hint = next(told for kind, told in ENDS.items() if isinstance(error, kind))
+        _say(f"{error}" + (f" ({hint})" if hint else ""))
+    finally:
+        signal.signal(signal.SIGTERM, standing)
+    if code not in {Code.OK, Code.USAGE, Code.SOME_FAILED}:
+        _say(f"resume with: {this_command()}")
+    raise typer.Exit(code)
+
+
+def this_command() -> str:
+    """Return the command line of this process, to be pasted into the same shell; keys are never part of it."""
+    program = Path(sys.argv[0])
+    start = [sys.executable, "-m", "cleanplate"] if program.name == "__main__.py" else [str(program)]
+    return shlex.join([*start, *sys.argv[1:]])
+
+
+def _say(text: str) -> None:
+    typer.echo(f"cleanplate: {text}", err=True)

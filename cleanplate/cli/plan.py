@@ -1,0 +1,94 @@
+"""What is left to do for a folder of photos, given what its output folder remembers."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cleanplate.cli.manifest import ItemLine
+from cleanplate.pairing import Pair, pair
+from cleanplate.resources import Params, Rejection
+from cleanplate.states import Status
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".gif"})
+"""Endings that say "a picture"; whether it is one of the formats taken is for the server to say, by its content."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The pairs of one folder and its subfolders; names are relative to it, with ``/``."""
+
+    folder: Path
+    pairs: list[Pair]
+    alone: list[Rejection]
+
+    def paths(self, pair_: Pair) -> tuple[Path, Path]:
+        return self.folder / pair_.image, self.folder / pair_.mask
+
+    def bytes(self, pair_: Pair) -> int:
+        """Return the size of both files, 0 for one that is gone."""
+        return sum(path.stat().st_size for path in self.paths(pair_) if path.exists())
+
+
+def look(folder: Path, out: Path, mask_suffix: str) -> Photos:
+    """Return what is in ``folder``; hidden files and everything in ``out`` are left aside."""
+    files = list(_files(folder, out.resolve()))
+    bad = [
+        Rejection(item=repr(file), code="bad_name", detail='rename it: \\, " and control characters cannot be sent')
+        for file in files
+        if not _sendable(file)
+    ]
+    pairs, alone = pair(filter(_sendable, files), mask_suffix)
+    return Photos(folder, pairs, alone + bad)
+
+
+def _files(folder: Path, out: Path) -> Iterator[str]:
+    for where, folders, files in os.walk(folder):
+        here = Path(where)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != out]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in PICTURES:
+                yield (here / name).relative_to(folder).as_posix()
+
+
+def _sendable(file: str) -> bool:
+    return file.isprintable() and not {'"', "\\"} & set(file)
+
+
+@dataclass
+class Plan:
+    """Pairs to send; items that are on their way, whose result is to be fetched again, and that are settled."""
+
+    send: list[Pair] = field(default_factory=list)
+    follow: list[ItemLine] = field(default_factory=list)
+    fetch: list[ItemLine] = field(default_factory=list)
+    done: list[ItemLine] = field(default_factory=list)
+    failed: list[ItemLine] = field(default_factory=list)
+
+
+def make(photos: Photos, out: Path, items: Mapping[str, ItemLine], params: Params, *, retry_failed: bool) -> Plan:
+    """Sort each pair by what is known of it.
+
+    A pair is sent when it never was, when either file or the params have changed since, or when it failed and
+    ``retry_failed`` asks for it.
+    """
+    plan = Plan()
+    for pair_ in photos.pairs:
+        line = items.get(pair_.name)
+        if line is None or line.params != params or not _unchanged(photos, pair_, line):
+            plan.send.append(pair_)
+        elif line.status is Status.QUEUED:
+            plan.follow.append(line)
+        elif line.status is Status.SUCCEEDED:
+            there = line.output and line.content and line.content.is_still_in(out / line.output)
+            (plan.done if there else plan.fetch).append(line)
+        elif retry_failed:
+            plan.send.append(pair_)
+        else:
+            plan.failed.append(line)
+    return plan
+
+
+def _unchanged(photos: Photos, pair_: Pair, line: ItemLine) -> bool:
+    image, mask = photos.paths(pair_)
+    return line.image.is_still_in(image) and line.mask.is_still_in(mask)

@@ -1,0 +1,84 @@
+"""What a run says on stdout.
+
+With ``--json`` an object a line: each picture as it is settled, and a summary at the end. Without, a summary in words.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from cleanplate.cli.manifest import ItemLine
+from cleanplate.resources import Rejection
+from cleanplate.states import Status
+
+SHOWN = 20
+
+
+class Report:
+    """Counts what was settled; ``as_json`` writes it as JSON lines."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._started = time.monotonic()
+        self._credits = 0.0
+        self.succeeded = 0
+        self.fresh = 0
+        self.failures: list[ItemLine] = []
+
+    def item(self, line: ItemLine, *, earlier: bool = False) -> None:
+        """Take a settled picture; ``earlier`` when an earlier run had settled it."""
+        if line.status is Status.SUCCEEDED and not line.error:
+            self.succeeded += 1
+        else:
+            self.failures.append(line)
+        if not earlier:
+            self.fresh += 1
+            self._credits += line.cost_credits
+        if self._json:
+            shown = line.model_dump(mode="json", exclude={"kind", "image", "mask", "content"})
+            content = line.content.model_dump(exclude={"mtime_ns"}) if line.content else {"sha256": None, "bytes": None}
+            typer.echo(json.dumps({"type": "item", **shown, **content, "earlier": earlier}))
+
+    def summary(self, *, out: Path | None, batches: Sequence[str], alone: Sequence[Rejection] = ()) -> None:
+        """End the report. ``out`` is None when nothing was saved."""
+        seconds = time.monotonic() - self._started
+        if self._json:
+            told = {
+                "total": self.succeeded + len(self.failures),
+                "succeeded": self.succeeded,
+                "failed": len(self.failures),
+                "settled_now": self.fresh,
+                "seconds": round(seconds, 2),
+                "cost_credits": self._credits,
+                "out": str(out) if out else None,
+                "batches": list(batches),
+                "unpaired": [rejection.model_dump() for rejection in alone],
+            }
+            typer.echo(json.dumps({"type": "summary", **told}))
+        else:
+            typer.echo(self._words(seconds, out))
+
+    def _words(self, seconds: float, out: Path | None) -> str:
+        parts = [f"{self.succeeded} erased" + (f" in {out}" if out else "")]
+        if self.failures:
+            parts.append(f"{len(self.failures)} failed")
+        if self.fresh:
+            rate = self.fresh / max(seconds, 0.001)
+            parts.append(f"{self.fresh} of them now, in {seconds:.1f} s ({rate:.1f}/s), for {self._credits:g} credits")
+        else:
+            parts.append("nothing new was erased")
+        return "; ".join(parts)
+
+
+def described(line: ItemLine) -> str:
+    why = f"{line.error.code}: {line.error.detail}" if line.error else str(line.status)
+    return f"{line.name}: {why}"
+
+
+def listed(what: str, lines: Sequence[str]) -> str:
+    """Return a heading and ``lines`` below it, cut off after the first twenty."""
+    more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n  ".join([what, *lines[:SHOWN], *more])
