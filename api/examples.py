@@ -1,0 +1,137 @@
+"""What answers look like, for the documentation: made of the resources themselves, so they cannot be wrong in form."""
+
+from datetime import UTC, datetime, timedelta
+
+from cleanplate.resources import (
+    Accepted,
+    Attempt,
+    Batch,
+    BatchOptions,
+    Counts,
+    Endpoint,
+    Event,
+    History,
+    Job,
+    Mask,
+    Page,
+    Params,
+    Picture,
+    Rejection,
+    Result,
+    Upstream,
+)
+from cleanplate.states import State, Status
+
+_AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+_JOB_ID = "job_0199c8a4e2f07d6fb0d1a2b3c4d5e6f7"
+_BATCH_ID = "bat_0199c8a4e1b27c3e9f00112233445566"
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_URL = f"https://cleanplate.example.com/v1/jobs/{_JOB_ID}/result"
+
+QUEUED_JOB = Job(
+    id=_JOB_ID,
+    batch_id=None,
+    custom_id="sofa",
+    status=Status.QUEUED,
+    stage=State.QUEUED,
+    error=None,
+    warnings=[],
+    params=Params(),
+    image=Picture(width=1200, height=900, format="jpeg", bytes=348_112, sha256=_SHA256),
+    mask=Mask(width=1200, height=900, format="png", bytes=5_120, sha256=_SHA256, coverage=0.031),
+    result=None,
+    cost_credits=0.0,
+    attempts=0,
+    position=0,
+    created_at=_AT,
+    started_at=None,
+    finished_at=None,
+    metadata={"sku": "SOFA-3"},
+)
+JOB = QUEUED_JOB.model_copy(
+    update={
+        "batch_id": _BATCH_ID,
+        "status": Status.SUCCEEDED,
+        "stage": State.SUCCEEDED,
+        "result": Result(
+            width=1200, height=900, format="png", bytes=1_402_331, sha256=_SHA256, url=_URL, outside_mask_max_delta=0
+        ),
+        "cost_credits": 5.0,
+        "attempts": 1,
+        "started_at": _AT + timedelta(seconds=1),
+        "finished_at": _AT + timedelta(seconds=7),
+    }
+)
+JOB_PAGE = Page[Job](data=[JOB], next_cursor=None)
+HISTORY = History(
+    events=[
+        Event(at=_AT, stage=State.QUEUED, reason="accepted"),
+        Event(at=_AT + timedelta(seconds=1), stage=State.CLAIMED, reason="claimed"),
+        Event(at=_AT + timedelta(seconds=1), stage=State.SENDING, reason="sending"),
+    ],
+    attempts=[
+        Attempt(
+            number=1,
+            outcome="accepted",
+            detail=None,
+            cost_credits=5.0,
+            sent_at=_AT + timedelta(seconds=1),
+            answered_at=_AT + timedelta(seconds=2),
+        )
+    ],
+)
+_REJECTED = Rejection(item="chair.jpg", code="missing_mask", detail="chair_mask.png is not there")
+NEW_BATCH = Batch(
+    id=_BATCH_ID,
+    name="spring catalogue",
+    status="processing",
+    counts=Counts(total=2, queued=2, processing=0, succeeded=0, failed=0, cancelled=0),
+    rejected=[_REJECTED],
+    cost_credits=0.0,
+    quote_credits=10.0,
+    eta_seconds=12.0,
+    created_at=_AT,
+    sealed_at=_AT,
+    finished_at=None,
+    options=BatchOptions(name="spring catalogue", webhook_url="https://example.com/hooks"),
+    webhook_secret="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",  # noqa: S106 -- an example
+)
+BATCH = NEW_BATCH.model_copy(
+    update={
+        "status": "completed",
+        "counts": Counts(total=2, queued=0, processing=0, succeeded=2, failed=0, cancelled=0),
+        "cost_credits": 10.0,
+        "eta_seconds": 0.0,
+        "finished_at": _AT + timedelta(seconds=9),
+        "webhook_secret": None,
+    }
+)
+BATCH_PAGE = Page[Batch](data=[BATCH], next_cursor=None)
+ACCEPTED = Accepted(
+    accepted=[QUEUED_JOB.model_copy(update={"batch_id": _BATCH_ID})],
+    rejected=[_REJECTED],
+    batch=NEW_BATCH.model_copy(update={"status": "open", "sealed_at": None, "webhook_secret": None}),
+)
+ENDPOINT = Endpoint(
+    id="whe_0199c8a4e0a17b2d8e00aabbccddeeff",
+    url="https://example.com/hooks",
+    events=["batch.completed"],
+    enabled=True,
+    disabled_reason=None,
+    one_off=False,
+    created_at=_AT,
+)
+NEW_ENDPOINT = ENDPOINT.model_copy(update={"secret": NEW_BATCH.webhook_secret})
+ENDPOINT_PAGE = Page[Endpoint](data=[ENDPOINT], next_cursor=None)
+UPSTREAM = Upstream(
+    account="default",
+    slots=24,
+    slots_allowed=24,
+    slots_used=24,
+    paused=False,
+    paused_reason=None,
+    paused_detail=None,
+    paused_at=None,
+    latency_seconds=4.2,
+    workers=1,
+)

@@ -1,0 +1,211 @@
+"""multipart/form-data in constant memory: all files of a request lie one after another in one unnamed file on disk.
+
+One file, because a request may bring thousands and a process may open only hundreds (256 on macOS). Which bytes are
+what is left to python-multipart.
+"""
+
+import errno
+import os
+import tempfile
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field
+from typing import IO, Annotated
+
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from api.errors import Finding, Problem
+from cleanplate import settings
+from cleanplate.storage import StoreFull
+
+FIELDS_ALLOWED = 100
+FIELD_BYTES = 256 << 10
+WRITE_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class File:
+    """An uploaded file: the names it came under, and where in the spool it lies, in bytes."""
+
+    field: str
+    name: str
+    offset: int
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Form:
+    """The fields and the files of one request, in the order in which they came."""
+
+    spool: IO[bytes]
+    fields: dict[str, str] = field(default_factory=dict)
+    files: list[File] = field(default_factory=list)
+
+    def only(self, *, files: Collection[str], fields: Collection[str]) -> None:
+        """Refuse what came under any other name. Raises :class:`Problem` 422."""
+        unknown = {file.field for file in self.files}.difference(files) | set(self.fields).difference(fields)
+        if unknown:
+            errors = [
+                Finding(pointer=f"#/{name}", code="extra_forbidden", detail="unknown") for name in sorted(unknown)
+            ]
+            detail = f"This call does not know what to do with {', '.join(sorted(unknown))}."
+            raise Problem(422, "validation_failed", detail, errors=errors)
+
+    def one(self, field: str) -> File:
+        """Return the one file of that field. Raises :class:`Problem` 422."""
+        found = [file for file in self.files if file.field == field]
+        if len(found) != 1:
+            detail = f"Send one file as {field}; there are {len(found)}."
+            errors = [Finding(pointer=f"#/{field}", code="missing" if not found else "too_many", detail=detail)]
+            raise Problem(422, "validation_failed", detail, errors=errors)
+        return found[0]
+
+    def read(self, file: File) -> bytes:
+        """Return the bytes of ``file``; threads may read at once. Raises :class:`Problem` 413 if it is too large."""
+        limit = settings.get().max_file_bytes
+        if file.size > limit:
+            detail = f"{file.name} has {file.size} bytes and the most that is taken is {limit}."
+            raise Problem(413, "file_too_large", detail, extra={"bytes": file.size, "limit_bytes": limit})
+        return os.pread(self.spool.fileno(), file.size, file.offset)
+
+
+async def multipart(request: Request) -> AsyncIterator[Form]:
+    """Read the request's body to its end. Raises :class:`Problem` 400, 413 or 415, and ``StoreFull``."""
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        raise Problem(415, "unsupported_media_type", "Send this as multipart/form-data.")
+    spool = await run_in_threadpool(_spool)
+    try:
+        reader = _Reader(Form(spool), settings.get().max_request_files)
+        await reader.consume(request, options.get(b"boundary", b""))
+        yield reader.form
+    finally:
+        await run_in_threadpool(spool.close)  # freeing half a gigabyte takes a while
+
+
+Multipart = Annotated[Form, Depends(multipart, scope="function")]
+
+
+def _spool() -> IO[bytes]:
+    return tempfile.TemporaryFile(prefix="cleanplate-")
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(400, "malformed_body", detail)
+
+
+class _Reader:
+    """Receives python-multipart's callbacks. Bytes of a file past the limit are counted and dropped."""
+
+    def __init__(self, form: Form, files_allowed: int) -> None:
+        self.form = form
+        self._files_allowed = files_allowed
+        self._kept_bytes = settings.get().max_file_bytes
+        self._written = 0
+        self._unwritten = bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._header, self._value = b"", b""
+        self._name = ""
+        self._text = bytearray()
+        self._file: File | None = None
+        self._ended = False
+
+    async def consume(self, request: Request, boundary: bytes) -> None:
+        if not boundary:
+            raise _malformed("The Content-Type names no boundary.")
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._headers.clear,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_part_end": self._on_part_end,
+                "on_end": self._on_end,
+            },
+        )
+        async for chunk in request.stream():
+            try:
+                parser.write(chunk)
+            except FormParserError as error:
+                raise _malformed("The multipart body is malformed.") from error
+            if len(self._unwritten) >= WRITE_BYTES:
+                await run_in_threadpool(self._write)
+        await run_in_threadpool(self._write)
+        if not self._ended:
+            raise _malformed("The multipart body ends before its last boundary.")
+
+    def _write(self) -> None:
+        try:
+            self.form.spool.write(self._unwritten)
+            self.form.spool.flush()
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise StoreFull("there is no room to receive the request") from error
+            raise
+        self._written += len(self._unwritten)
+        self._unwritten.clear()
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers[self._header.lower()] = self._value
+        self._header, self._value = b"", b""
+
+    def _on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if b"name" not in options:
+            raise _malformed("A part of the multipart body has no name.")
+        self._name = _text(options[b"name"])
+        self._text.clear()
+        self._file = None
+        if b"filename" in options:
+            if len(self.form.files) == self._files_allowed:
+                raise _too_many("files", self._files_allowed)
+            offset = self._written + len(self._unwritten)
+            self._file = File(self._name, _text(options[b"filename"]), offset)
+            self.form.files.append(self._file)
+        elif len(self.form.fields) == FIELDS_ALLOWED:
+            raise _too_many("fields", FIELDS_ALLOWED)
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._file is None:
+            self._text += data[start:end]
+            if len(self._text) > FIELD_BYTES:
+                detail = f"The field {self._name} has more than {FIELD_BYTES} bytes."
+                raise Problem(413, "field_too_large", detail, extra={"limit_bytes": FIELD_BYTES})
+            return
+        self._unwritten += data[start : min(end, start + max(0, self._kept_bytes - self._file.size))]
+        self._file.size += end - start
+
+    def _on_part_end(self) -> None:
+        if self._file is not None:
+            if not self._file.name and not self._file.size:  # a browser's form in which no file was chosen
+                self.form.files.pop()
+        else:
+            if self._name in self.form.fields:
+                raise _malformed(f"The field {self._name} is given twice.")
+            self.form.fields[self._name] = _text(self._text)
+
+    def _on_end(self) -> None:
+        self._ended = True
+
+
+def _text(raw: bytes | bytearray) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _too_many(what: str, limit: int) -> Problem:
+    detail = f"The request has more {what} than the {limit} that one may have; send it in parts."
+    return Problem(413, f"too_many_{what}", detail, extra={"limit": limit})

@@ -1,0 +1,169 @@
+"""``/v1/jobs``: one pair in, and everything about a job out."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+from pydantic import BeforeValidator, Field, Json, ValidationError
+from sqlalchemy import select
+
+from api import examples, intake, receivers
+from api.auth import Authenticated, caller
+from api.documentation import answers, example, file, form
+from api.errors import Problem, invalid, not_found
+from api.forms import Multipart
+from api.links import BaseUrl
+from api.listing import JobFilters, filtered, page
+from api.store import store
+from cleanplate import db, resources
+from cleanplate.models import Attempt, Job, JobEvent
+from cleanplate.resources import History, Page, Params
+from cleanplate.states import TERMINAL, State
+from cleanplate.storage import ObjectMissing, content_disposition
+
+METADATA_BYTES = 8 << 10
+LINK_SECONDS = 3600
+
+_EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(caller)], responses=answers(401, 422, 500, 503)
+)
+
+
+def _brief(raw: Any) -> Any:
+    if len(raw) > METADATA_BYTES:
+        raise ValueError(f"more than {METADATA_BYTES} bytes")
+    return raw
+
+
+class JobFields(Params):
+    """The fields of a job's form beside its two files."""
+
+    custom_id: str | None = Field(
+        None, min_length=1, max_length=intake.CUSTOM_ID_LENGTH, description="Your name for it."
+    )
+    metadata: Annotated[Json[dict[str, Any]], BeforeValidator(_brief)] = Field(
+        {}, description="A JSON object of yours that comes back with the job."
+    )
+    webhook_url: str | None = Field(None, max_length=2048, description="Hears when the job ends.")
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses={
+        **example(202, "Accepted; its results will follow.", examples.QUEUED_JOB, {"Location": "Where the job is."}),
+        **answers(400, 403, 413, 415, 507),
+    },
+    openapi_extra=form(
+        {
+            "image": file("The photograph: JPEG, PNG, WebP, AVIF or HEIC."),
+            "mask": file("White is what to erase; of the same size as the image."),
+            **JobFields.model_json_schema()["properties"],
+        },
+        required=["image", "mask"],
+    ),
+)
+def create_job(who: Authenticated, sent: Multipart, response: Response, base: BaseUrl) -> resources.Job:
+    """Take one image and its mask. Both are checked before anything is stored or paid."""
+    sent.only(files={"image", "mask"}, fields=JobFields.model_fields)
+    try:
+        fields = JobFields.model_validate(sent.fields)
+    except ValidationError as error:
+        raise invalid(error) from None
+    params = Params(**fields.model_dump(include=set(Params.model_fields)))
+    upload = intake.upload(sent.one("image"), sent.one("mask"), fields.custom_id)
+    if fields.webhook_url is not None:
+        receivers.check_url(fields.webhook_url)
+    checked = intake.check(sent, upload, params)
+    stored = intake.put(sent, checked, params)
+    with db.transaction() as tx:
+        endpoint_id = secret = None
+        if fields.webhook_url is not None:
+            endpoint_id, secret = receivers.one_off(tx, who.tenant_id, fields.webhook_url)
+        (row,) = intake.insert_jobs(
+            tx, [stored], params, tenant_id=who.tenant_id, endpoint_id=endpoint_id, metadata=fields.metadata
+        )
+    response.headers["Location"] = f"/v1/jobs/{row.id}"
+    return resources.job(row, base).model_copy(update={"webhook_secret": secret})
+
+
+@router.get("", responses=example(200, "One page, newest first.", examples.JOB_PAGE) | answers(400))
+def list_jobs(who: Authenticated, wanted: Annotated[JobFilters, Query()], base: BaseUrl) -> Page[resources.Job]:
+    """List your jobs, newest first."""
+    mine = filtered(select(Job).where(Job.tenant_id == who.tenant_id), Job, wanted)
+    with db.transaction() as tx:
+        rows, cursor = page(tx, mine, Job, wanted, newest_first=True)
+    return Page(data=[resources.job(row, base) for row in rows], next_cursor=cursor)
+
+
+@router.get("/{job_id}", responses=example(200, "The job.", examples.JOB) | answers(404))
+def get_job(who: Authenticated, job_id: str, base: BaseUrl) -> resources.Job:
+    """Return one job."""
+    with db.transaction() as tx:
+        return resources.job(_find(tx, who.tenant_id, job_id), base)
+
+
+@router.get("/{job_id}/history", responses=example(200, "All that happened.", examples.HISTORY) | answers(404))
+def get_job_history(who: Authenticated, job_id: str) -> History:
+    """Return every state the job came to, with the reason, and every submit it made."""
+    with db.transaction() as tx:
+        _find(tx, who.tenant_id, job_id)
+        events = tx.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id)).all()
+        attempts = tx.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)).all()
+    return History(
+        events=[resources.Event(at=row.at, stage=State(row.state), reason=row.reason) for row in events],
+        attempts=[resources.Attempt.model_validate(row, from_attributes=True) for row in attempts],
+    )
+
+
+@router.get(
+    "/{job_id}/result",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "The picture, from a store without addresses.", "content": {"image/*": {}}},
+        302: {"description": f"To an address of the store that works for {LINK_SECONDS} s without a key."},
+        304: {"description": "You have it: `If-None-Match` names its SHA-256."},
+        **answers(404, 409, 410),
+    },
+)
+def get_job_result(who: Authenticated, job_id: str, request: Request) -> Response:
+    """Return the erased picture."""
+    with db.transaction() as tx:
+        row = _find(tx, who.tenant_id, job_id)
+    if State(row.state) not in TERMINAL:
+        raise Problem(409, "not_finished", f"The job has not ended yet: it is {row.state}.")
+    if row.result_key is None or row.result is None:
+        raise Problem(409, "no_result", f"The job {row.state} and has no result.")
+    etag = f'"{row.result["sha256"]}"'
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers={"ETag": etag})
+    filename = f"{row.custom_id or row.id}.{_EXTENSIONS[row.result['format']]}"
+    link = store().presign(row.result_key, filename=filename, ttl_seconds=LINK_SECONDS)
+    if link is not None:
+        if store().stat(row.result_key) is None:
+            raise _expired()
+        return RedirectResponse(link, 302, headers={"Cache-Control": "no-store"})
+    try:
+        chunks = store().stream(row.result_key)
+    except ObjectMissing:
+        raise _expired() from None
+    headers = {
+        "Content-Disposition": content_disposition(filename),
+        "Content-Length": str(row.result["bytes"]),
+        "ETag": etag,
+        "Cache-Control": "private, no-cache",
+    }
+    return StreamingResponse(chunks, media_type=f"image/{row.result['format']}", headers=headers)
+
+
+def _expired() -> Problem:
+    return Problem(410, "result_expired", "The result is no longer stored.")
+
+
+def _find(tx: db.Transaction, tenant_id: str, job_id: str) -> Job:
+    row = tx.scalars(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)).first()
+    if row is None:
+        raise not_found("job")
+    return row

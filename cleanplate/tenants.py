@@ -1,0 +1,93 @@
+"""Tenants and their API keys. A key is shown once, when it is made; only its SHA-256 is stored."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from cleanplate import ids
+from cleanplate.db import Transaction
+from cleanplate.models import ApiKey, Tenant
+
+FULL: Final = "full"
+READ: Final = "read"
+PREFIX_LENGTH: Final = 10
+_KEY = re.compile(r"cp_[A-Za-z0-9_-]{40,200}", re.ASCII)
+
+
+def new_secret() -> str:
+    """Return a fresh key: ``cp_`` and 256 random bits."""
+    return f"cp_{secrets.token_urlsafe(32)}"
+
+
+def digest(secret: str) -> str:
+    """Return what is stored of a key. It needs no salt and no slow hash: nobody guesses 256 bits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create_key(tx: Transaction, tenant_name: str, key_name: str, scope: str = FULL) -> tuple[ApiKey, str]:
+    """Make a key, and its tenant if there is none of that name yet; return the row and the key itself."""
+    secret = new_secret()
+    return _store(tx, tenant_name, key_name, scope, secret), secret
+
+
+def find(tx: Transaction, sha256: str) -> ApiKey | None:
+    """Return the key with that :func:`digest`, unless it was revoked."""
+    return tx.scalars(select(ApiKey).where(ApiKey.sha256 == sha256, ApiKey.revoked_at.is_(None))).first()
+
+
+def list_keys(tx: Transaction) -> Sequence[tuple[ApiKey, Tenant]]:
+    """Return all keys, revoked ones too, with their tenants, oldest first."""
+    query = select(ApiKey, Tenant).join(Tenant, Tenant.id == ApiKey.tenant_id).order_by(ApiKey.id)
+    return [(key, tenant) for key, tenant in tx.execute(query)]
+
+
+def revoke(tx: Transaction, id_or_prefix: str) -> list[ApiKey]:
+    """Revoke the keys of that id or that prefix and return them; one revoked before keeps its time."""
+    return list(
+        tx.scalars(
+            update(ApiKey)
+            .where(or_(ApiKey.id == id_or_prefix, ApiKey.prefix == id_or_prefix))
+            .values(revoked_at=func.coalesce(ApiKey.revoked_at, func.now()))
+            .returning(ApiKey)
+        )
+    )
+
+
+def ensure_key(tx: Transaction, *, tenant: str, name: str, secret: str | None) -> str:
+    """Return ``secret`` if it is a key that works, or can be made one; else a new key of ``tenant``.
+
+    A key that this database does not know yet is stored as it is, so that a file with it outlives the database. One
+    that was revoked stays revoked.
+    """
+    if secret is None or not _KEY.fullmatch(secret):
+        return create_key(tx, tenant, name)[1]
+    known = tx.scalars(select(ApiKey).where(ApiKey.sha256 == digest(secret))).first()
+    if known is None:
+        _store(tx, tenant, name, FULL, secret)
+    elif known.revoked_at is not None:
+        return create_key(tx, tenant, name)[1]
+    return secret
+
+
+def _store(tx: Transaction, tenant_name: str, key_name: str, scope: str, secret: str) -> ApiKey:
+    tx.execute(
+        insert(Tenant)
+        .values(id=ids.new(ids.Kind.TENANT), name=tenant_name)
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
+    key = ApiKey(
+        id=ids.new(ids.Kind.KEY),
+        tenant_id=tx.scalars(select(Tenant.id).where(Tenant.name == tenant_name)).one(),
+        name=key_name,
+        prefix=secret[:PREFIX_LENGTH],
+        sha256=digest(secret),
+        scope=scope,
+    )
+    tx.add(key)
+    tx.flush()
+    return key

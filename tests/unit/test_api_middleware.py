@@ -1,0 +1,85 @@
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from api.errors import Problem
+from api.middleware import PLAIN_BODY_BYTES, BodyLimit, Envelope
+
+
+async def read_all(_scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the body and answer 200."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"fine"})
+
+
+def call(app: Any, chunks: tuple[bytes, ...] = (b"",), **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Send a request to an ASGI application and return status, headers and body of its answer."""
+    waiting = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    waiting.append({"type": "http.request", "body": b"", "more_body": False})
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return waiting.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    asyncio.run(app({"type": "http", "method": "POST", "path": "/x", "headers": raw}, receive, send))
+    told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], told, b"".join(message["body"] for message in sent[1:])
+
+
+def test_a_decent_request_id_is_kept_and_another_is_replaced() -> None:
+    assert call(Envelope(read_all), x_request_id="abc-1.2_3")[1]["x-request-id"] == "abc-1.2_3"
+    for bad in ("", "two words", "x" * 129, "a\nb", "é"):
+        assert call(Envelope(read_all), x_request_id=bad)[1]["x-request-id"].startswith("req_")
+
+
+def test_what_nobody_expected_is_a_bare_500_whose_id_is_in_the_logs(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise RuntimeError("the password is swordfish")
+
+    status, headers, body = call(Envelope(broken), x_request_id="find-me")
+    assert status == 500
+    assert headers["content-type"] == "application/problem+json"
+    assert json.loads(body)["code"] == "internal_error"
+    assert json.loads(body)["request_id"] == headers["x-request-id"] == "find-me"
+    assert b"swordfish" not in body
+    assert "find-me" in caplog.text
+    assert "swordfish" in caplog.text
+
+
+def test_what_breaks_after_the_answer_began_breaks_the_connection() -> None:
+    async def half(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise Problem(409, "too_late", "Too late.")
+
+    with pytest.raises(Problem, match="too_late"):
+        call(Envelope(half))
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+@pytest.mark.parametrize(("kind", "limit"), [("multipart/form-data", 5000), ("application/json", PLAIN_BODY_BYTES)])
+def test_a_body_may_be_as_long_as_its_kind_allows_and_no_longer(*, declared: bool, kind: str, limit: int) -> None:
+    app = Envelope(BodyLimit(read_all, multipart_bytes=5000))
+
+    def status(length: int) -> int:
+        length_header = {"content_length": str(length)} if declared else {}
+        return call(app, (b"x" * (length - 1), b"x"), content_type=kind, **length_header)[0]
+
+    assert status(limit) == 200
+    assert status(limit + 1) == 413
+
+
+def test_who_sends_too_much_is_told_the_limit_and_cut_off() -> None:
+    app = Envelope(BodyLimit(read_all, multipart_bytes=10))
+    _, headers, body = call(app, content_type="multipart/form-data", content_length="11")
+    assert json.loads(body)["code"] == "request_too_large"
+    assert json.loads(body)["limit_bytes"] == 10
+    assert headers["connection"] == "close"

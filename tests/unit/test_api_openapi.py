@@ -1,0 +1,129 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+
+from api import batches, endpoints, health, jobs, upstream
+from api.app import app
+
+DOCUMENT = app.openapi()
+ROUTES = [
+    route
+    for module in (batches, endpoints, health, jobs, upstream)
+    for route in module.router.routes
+    if isinstance(route, APIRoute)
+]
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+OPERATIONS = dict(operations())
+each_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
+
+
+def resolve(reference: str) -> Any:
+    found: Any = DOCUMENT
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step]
+    return found
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_the_operations_are_those_of_the_contract() -> None:
+    assert set(OPERATIONS) == {
+        "POST /v1/jobs",
+        "GET /v1/jobs",
+        "GET /v1/jobs/{job_id}",
+        "GET /v1/jobs/{job_id}/history",
+        "GET /v1/jobs/{job_id}/result",
+        "POST /v1/batches",
+        "GET /v1/batches",
+        "GET /v1/batches/{batch_id}",
+        "GET /v1/batches/{batch_id}/jobs",
+        "POST /v1/batches/{batch_id}/items",
+        "POST /v1/batches/{batch_id}/seal",
+        "POST /v1/webhook-endpoints",
+        "GET /v1/webhook-endpoints",
+        "GET /v1/webhook-endpoints/{endpoint_id}",
+        "DELETE /v1/webhook-endpoints/{endpoint_id}",
+        "GET /v1/upstream",
+        "GET /livez",
+        "GET /readyz",
+    }
+
+
+def test_every_route_is_published() -> None:
+    assert {route.name for route in ROUTES} == {operation["operationId"] for operation in OPERATIONS.values()}
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(set(ids)) == len(ids)
+
+
+@each_operation
+def test_every_operation_has_a_tag_and_says_what_it_does(operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"]
+    assert set(operation["tags"]) <= {tag["name"] for tag in DOCUMENT["tags"]}
+
+
+@each_operation
+def test_every_operation_tells_its_errors_as_problems(operation: dict[str, Any]) -> None:
+    errors = {status: told for status, told in operation["responses"].items() if status >= "400"}
+    assert errors
+    for status, told in errors.items():
+        content = told["content"]["application/problem+json"]
+        assert content["schema"]["$ref"] == "#/components/schemas/Problem"
+        assert content["example"]["status"] == int(status)
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENT["paths"] if path.startswith("/v1")])
+def test_every_call_of_v1_asks_for_a_key_and_says_401(path: str) -> None:
+    for operation in DOCUMENT["paths"][path].values():
+        assert operation["security"]
+        assert "401" in operation["responses"]
+
+
+def test_every_write_says_that_a_read_only_key_is_refused() -> None:
+    for name, operation in OPERATIONS.items():
+        if not name.startswith("GET"):
+            assert "403" in operation["responses"], name
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in references(DOCUMENT):
+        assert resolve(reference)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_the_example_of_an_answer_is_one(route: APIRoute) -> None:
+    for status, told in route.responses.items():
+        content = told.get("content", {}).get("application/json")
+        if content and int(status) < 400:
+            adapter = TypeAdapter(route.response_model)
+            assert adapter.dump_python(adapter.validate_python(content["example"]), mode="json") == content["example"]
+
+
+def test_forms_name_their_files_and_every_param() -> None:
+    (form,) = OPERATIONS["POST /v1/jobs"]["requestBody"]["content"].values()
+    assert {"image", "mask", "dilate_pixels", "custom_id", "metadata", "webhook_url"} <= set(
+        form["schema"]["properties"]
+    )
+    assert form["schema"]["required"] == ["image", "mask"]
