@@ -2,8 +2,10 @@
 
 import secrets
 import socket
+from pathlib import Path
 
 from cleanplate.local.errors import PortInUseError, StackError
+from cleanplate.local.files import write_private
 
 HOST = "127.0.0.1"
 
@@ -23,8 +25,8 @@ def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            # Not listened on: a process that is being forked now would hold the listening socket for a moment longer.
             probe.bind((HOST, port))
-            probe.listen(1)
         except PermissionError as error:
             raise StackError(f"this user may not listen on port {port}; pass --port 8000") from error
         except OSError:
@@ -43,4 +45,13 @@ def choose() -> int:
     """Return a free port for a server whose port nobody needs to know."""
     while not is_free(port := secrets.choice(BELOW_EPHEMERAL)):
         pass
+    return port
+
+
+def keep(file: Path) -> int:
+    """Return the port that ``file`` tells, as long as it is free; else choose one and write it there."""
+    if file.exists() and is_free(port := int(file.read_text(encoding="ascii"))):
+        return port
+    port = choose()
+    write_private(file, str(port))
     return port

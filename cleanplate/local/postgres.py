@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from cleanplate.local import processes, unprivileged
 from cleanplate.local.errors import MissingServerError, StackError
@@ -88,12 +88,11 @@ def ensure_database(url: str, name: str) -> str:
     """Create the database ``name`` unless it is there; return ``url`` pointing to it."""
     import psycopg
     from psycopg import sql
-    from sqlalchemy import make_url
 
     with psycopg.connect(url, autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
+    return urlsplit(url)._replace(path=f"/{quote(name, safe='')}").geturl()
 
 
 def _binaries() -> Path:

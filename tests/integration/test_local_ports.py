@@ -1,4 +1,5 @@
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,12 @@ def test_a_chosen_port_is_free_and_never_that_of_an_outgoing_connection() -> Non
     port = ports.choose()
     assert ports.is_free(port)
     assert port in ports.BELOW_EPHEMERAL
+
+
+def test_a_kept_port_stays_the_same_until_somebody_else_has_it(tmp_path: Path) -> None:
+    first = ports.keep(tmp_path / "port")
+    assert ports.keep(tmp_path / "port") == first
+    with socket.create_server((ports.HOST, first)):
+        second = ports.keep(tmp_path / "port")
+    assert second != first
+    assert ports.keep(tmp_path / "port") == second
