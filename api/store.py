@@ -7,9 +7,10 @@ from cleanplate.storage import Store, open_store
 
 
 def store() -> Store:
-    return _open(settings.get().storage_url)
+    config = settings.get()
+    return _open(config.storage_url, config.storage_public_url)
 
 
 @lru_cache(maxsize=1)
-def _open(url: str) -> Store:
-    return open_store(url)
+def _open(url: str, public_url: str | None) -> Store:
+    return open_store(url, public_url)

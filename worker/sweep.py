@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import PurePosixPath
 from typing import Final
 
 from sqlalchemy import delete, func, select, text, update
@@ -112,19 +114,17 @@ def forget_dead_workers(tx: db.Transaction) -> None:
 
 
 def sweep_objects(store: Store) -> int:
-    """Delete uploaded objects that no row names (an intake died between the two), a day old; return how many."""
+    """Delete objects that no row names (an intake died between the two), a day old; return how many."""
+    yesterday = datetime.now(UTC) - OBJECTS_AGE
+    found = (stat.key for prefix in ("inputs/", "results/") for stat in store.list(prefix, older_than=yesterday))
     swept = 0
-    page: list[str] = []
-    for found in store.list("inputs/", older_than=datetime.now(UTC) - OBJECTS_AGE):
-        page.append(found.key)
-        if len(page) == BATCH:
-            swept += _delete_unknown(store, page)
-            page = []
-    return swept + _delete_unknown(store, page)
+    while page := list(islice(found, BATCH)):
+        swept += _delete_unknown(store, page)
+    return swept
 
 
 def _delete_unknown(store: Store, keys: Sequence[str]) -> int:
-    of_job = {key: key.split("/")[1] for key in keys}
+    of_job = {key: PurePosixPath(key).parts[1].partition(".")[0] for key in keys}
     with db.transaction() as tx:
         known = set(tx.scalars(select(Job.id).where(Job.id.in_(set(of_job.values())))))
     orphans = [key for key, job_id in of_job.items() if job_id not in known]

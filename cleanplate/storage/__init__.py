@@ -90,6 +90,10 @@ class Store(ABC):
     def check(self) -> None:
         """Raise ``StoreUnavailable`` unless the store answers and lets us in."""
 
+    def prepare(self) -> None:
+        """Make the place for objects where it can be made and is not there yet; part of a migration."""
+        self.check()
+
 
 def is_key(key: str) -> bool:
     """Tell whether this is a key as we make them, and so safe below any directory or prefix."""
@@ -103,18 +107,19 @@ def checked(key: str) -> str:
     return key
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, public_url: str | None = None) -> Store:
     """Return the store at ``s3://bucket/prefix`` or ``file:///dir``; the directory is made if it is not there.
 
     Credentials, region and endpoint of S3 are boto3's own business (``AWS_*``), and nothing is sent before the first
-    call. Raise ``ValueError`` for any other URL.
+    call. ``public_url`` is the address of S3 that presigned URLs name, where clients know it by another. Raise
+    ``ValueError`` for any other URL.
     """
     # Each store is imported when it is asked for: boto3 alone takes half a second.
     parts = urlsplit(url)
     if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
         from cleanplate.storage.s3 import S3Store
 
-        return S3Store(parts.netloc, parts.path.strip("/"))
+        return S3Store(parts.netloc, parts.path.strip("/"), public_url)
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         from cleanplate.storage.directory import DirectoryStore
 

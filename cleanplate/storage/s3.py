@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import cached_property
 from http import HTTPStatus
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from boto3.session import Session
 from botocore.config import Config
@@ -26,6 +27,7 @@ from cleanplate.storage import (
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client  # stubs, installed for development only
+    from types_boto3_s3.literals import BucketLocationConstraintType
 
 DELETE_BATCH = 1000  # the most that DeleteObjects takes
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
@@ -34,8 +36,9 @@ _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
 class S3Store(Store):
     """Objects below a prefix of a bucket, on S3 or on what speaks its protocol."""
 
-    def __init__(self, bucket: str, prefix: str = "") -> None:
+    def __init__(self, bucket: str, prefix: str = "", public_url: str | None = None) -> None:
         self._bucket = bucket
+        self._public_url = public_url
         self._prefix = f"{checked(prefix)}/" if prefix else ""
         self._opened: tuple[int, S3Client] | None = None
         self._opening: dict[int, Lock] = {}
@@ -94,7 +97,7 @@ class S3Store(Store):
     def presign(self, key: str, *, filename: str, ttl_seconds: int) -> str | None:
         disposition = content_disposition(filename)
         with _s3_errors():
-            return self._client.generate_presigned_url(
+            return self._signer.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": self._bucket, "Key": self._name(key), "ResponseContentDisposition": disposition},
                 ExpiresIn=ttl_seconds,
@@ -103,6 +106,28 @@ class S3Store(Store):
     def check(self) -> None:
         with _s3_errors():
             self._client.head_bucket(Bucket=self._bucket)
+
+    def prepare(self) -> None:
+        with _s3_errors():
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if _status(error) != HTTPStatus.NOT_FOUND:
+                    raise
+                self._make_bucket()
+
+    def _make_bucket(self) -> None:
+        region = self._client.meta.region_name
+        if region in {None, "us-east-1"}:  # the one region that S3 does not want to be told
+            self._client.create_bucket(Bucket=self._bucket)
+        else:
+            place = cast("BucketLocationConstraintType", region)
+            self._client.create_bucket(Bucket=self._bucket, CreateBucketConfiguration={"LocationConstraint": place})
+
+    @cached_property
+    def _signer(self) -> "S3Client":
+        """What makes presigned URLs: it sends nothing, so it needs no care about forks."""
+        return _open_client(self._public_url) if self._public_url else self._client
 
     def _name(self, key: str) -> str:
         return self._prefix + checked(key)
@@ -117,7 +142,7 @@ class S3Store(Store):
             return self._opened[1]
 
 
-def _open_client() -> "S3Client":
+def _open_client(endpoint_url: str | None = None) -> "S3Client":
     config = Config(
         signature_version="s3v4",
         connect_timeout=3,
@@ -129,7 +154,7 @@ def _open_client() -> "S3Client":
         response_checksum_validation="when_required",
     )
     session = Session()
-    client = session.client("s3", config=config)
+    client = session.client("s3", config=config, endpoint_url=endpoint_url)
     if client.meta.endpoint_url.endswith(".amazonaws.com"):
         # Or else botocore presigns for the global host, which redirects or refuses where the region is young.
         return session.client("s3", config=config.merge(Config(s3={"addressing_style": "virtual"})))

@@ -454,3 +454,27 @@ def test_racing_threads_open_one_client(s3_url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         clients = set(pool.map(lambda _: id(store._client), range(8)))
     assert len(clients) == 1
+
+
+def test_a_bucket_is_made_by_the_migration_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3_server() as endpoint:
+        for name, value in s3_environment(endpoint).items():
+            monkeypatch.setenv(name, value)
+        fresh = open_store("s3://not-there-yet/prefix")
+        with pytest.raises(StoreUnavailable):
+            fresh.check()
+        fresh.prepare()
+        fresh.put("kept", b"x", media_type="image/png")
+        fresh.prepare()
+        assert fresh.get("kept") == b"x"
+
+
+def test_presigned_urls_name_the_address_that_clients_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3_server() as endpoint:
+        for name, value in s3_environment(endpoint).items():
+            monkeypatch.setenv(name, value)
+        known = open_store("s3://some-bucket", "https://photos.example.com")
+        url = known.presign("results/x.png", filename="x.png", ttl_seconds=60)
+        assert url is not None
+        assert url.startswith("https://photos.example.com/some-bucket/results/x.png?")
+        assert endpoint not in url
