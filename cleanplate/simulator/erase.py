@@ -1,0 +1,109 @@
+"""What the model does to a picture: the masked thing is gone, and every other pixel has moved a little."""
+
+import functools
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cleanplate.simulator import exemplar
+
+Picture = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
+Window = tuple[slice, slice]
+
+WHITE = 128  # a mask pixel from here on is to be removed
+MOST_FILLS = 12  # holes filled from exemplars; any further ones are filled smoothly
+SPECK = 64  # pixels; smaller holes are filled smoothly
+REACH = 16  # pixels around a hole that a smooth filling looks at
+SMOOTH_AREA = 40_000  # pixels filled smoothly at full size; more are filled at a smaller scale
+TILE = 512
+
+
+def erase(picture: Picture, mask: Picture, dilate: int, seed: int) -> Picture:
+    """Return ``picture`` (h, w, 3; RGB) without what ``mask`` (h, w; from 128 on) covers, grown by ``dilate`` pixels.
+
+    Every pixel outside moves by 1 to 3 levels, by a pattern that ``seed`` places.
+    """
+    cv2.setNumThreads(1)  # the pool of the simulator is the bound on its CPU
+    hole = grow(mask >= WHITE, dilate)
+    erased = picture.copy()
+    if hole.any() and not hole.all():
+        _fill(erased, hole)
+    _drift(erased, seed)
+    return erased
+
+
+def grow(hole: Bools, pixels: int) -> Bools:
+    """Dilate ``hole`` by a disc of that radius."""
+    if not pixels or not hole.any():
+        return hole
+    return np.asarray(cv2.distanceTransform((~hole).astype(np.uint8), cv2.DIST_L2, 5) <= pixels)
+
+
+def _fill(picture: Picture, hole: Bools) -> None:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(hole.astype(np.uint8), connectivity=8)
+    sides = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(1)
+    by_area = sorted(range(1, count), key=lambda label: -int(stats[label, cv2.CC_STAT_AREA]))
+    large = [label for label in by_area[:MOST_FILLS] if sides[label] >= SPECK]
+    rest = hole & ~np.isin(labels, large)
+    if rest.any():
+        _fill_smoothly(picture, rest, rest)
+    unknown = hole & ~rest
+    for label in reversed(large):
+        mine = labels == label
+        window = _window(stats[label], mine)
+        filled = exemplar.fill(picture[window], unknown[window])
+        if filled is None:
+            _fill_smoothly(picture, mine, unknown)
+        else:
+            part = mine[window]
+            picture[window][part] = np.clip(filled[part] + 0.5, 0, 255).astype(np.uint8)
+        unknown &= ~mine
+
+
+def _window(stats: NDArray[np.int32], part: Bools) -> Window:
+    """Return the part of the picture that a hole is filled from: its box and about its thickness around."""
+    x, y, w, h = (int(value) for value in stats[:4])
+    box = part[y : y + h, x : x + w].astype(np.uint8)
+    edged = cv2.copyMakeBorder(box, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    thickness = 2 * float(cv2.distanceTransform(edged, cv2.DIST_L2, 5).max())
+    reach = int(min(1.4 * thickness, max(w, h))) + 8
+    return slice(max(0, y - reach), y + h + reach), slice(max(0, x - reach), x + w + reach)
+
+
+def _fill_smoothly(picture: Picture, part: Bools, unknown: Bools) -> None:
+    """Fill ``part`` by Telea's method, knowing nothing of ``unknown``; a large area at a smaller scale."""
+    rows, cols = np.nonzero(part.any(1))[0], np.nonzero(part.any(0))[0]
+    reach = 16
+    window = (
+        slice(max(0, rows[0] - reach), rows[-1] + 1 + reach),
+        slice(max(0, cols[0] - reach), cols[-1] + 1 + reach),
+    )
+    seen, holes, wanted = picture[window], unknown[window], part[window]
+    scale = min(1.0, (SMOOTH_AREA / int(holes.sum())) ** 0.5)
+    size = max(1, round(seen.shape[1] * scale)), max(1, round(seen.shape[0] * scale))
+    small = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
+    small_holes = (cv2.resize(holes.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
+    filled = cv2.inpaint(small, small_holes, 4, cv2.INPAINT_TELEA)
+    seen[wanted] = cv2.resize(filled, seen.shape[1::-1], interpolation=cv2.INTER_LINEAR)[wanted]
+
+
+@functools.cache
+def _pattern() -> NDArray[np.int16]:
+    """Return a tile (h, w, 3) of -3..3 without 0, mostly -1 and 1: to be measured, not to be seen."""
+    rough = np.random.default_rng(20).normal(size=(TILE, TILE, 3)).astype(np.float32)
+    soft = cv2.GaussianBlur(rough, (0, 0), 0.8, borderType=cv2.BORDER_REFLECT_101)
+    levels = np.clip(np.ceil(np.abs(soft) / soft.std() * 0.7), 1, 3)
+    return np.asarray(np.where(soft < 0, -1, 1) * levels, np.int16)
+
+
+def _drift(picture: Picture, seed: int) -> None:
+    """Move every pixel a little, reflected at black and white so that none stays."""
+    y, x = (int(value) for value in np.random.default_rng(abs(seed)).integers(0, TILE, 2))
+    tile = np.roll(_pattern(), (y, x), (0, 1))
+    for top in range(0, picture.shape[0], TILE):
+        for left in range(0, picture.shape[1], TILE):
+            block = picture[top : top + TILE, left : left + TILE]
+            moved = np.abs(block + tile[: block.shape[0], : block.shape[1]])
+            block[:] = 255 - np.abs(255 - moved)
