@@ -19,73 +19,26 @@ from typing import IO, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from cleanplate.client_errors import AbortedError, ApiError, UnreachableError, UnusableAnswerError, refusal
 from cleanplate.resources import Accepted, Batch, BatchOptions, Endpoint, Job, Page, Upstream
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
+STRANGER_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
 TRANSIENT = frozenset({429, 502, 503, 504})
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
-class ClientError(Exception):
-    """What kept a call from its answer, in words for a person."""
-
-
-class UnreachableError(ClientError):
-    """No answer within the client's patience, or only ones that said "later"."""
-
-
-class AbortedError(ClientError):
-    """:meth:`Client.abort` was called."""
-
-
-class UnusableAnswerError(ClientError):
-    """The answer is not what this API answers: another server, or bytes damaged on the way."""
-
-
-class ApiError(ClientError):
-    """The API refused. ``code`` is stable, ``errors`` name the fields or items concerned (RFC 9457)."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        try:
-            problem = response.json()
-        except ValueError:
-            problem = None
-        told: dict[str, Any] = problem if isinstance(problem, dict) else {}
-        self.status = response.status_code
-        self.code = str(told.get("code") or f"http_{response.status_code}")
-        self.detail = str(told.get("detail") or told.get("title") or response.reason_phrase)
-        self.request_id = told.get("request_id") or response.headers.get("x-request-id")
-        self.errors: list[dict[str, Any]] = told.get("errors") or []
-        self.retry_after = response.headers.get("retry-after")
-        super().__init__(f"{self.status} {self.code}: {self.detail}")
-
-
-class AuthError(ApiError):
-    """401 or 403: no key, a wrong one, or one that may not do this."""
-
-
-class CreditsError(ApiError):
-    """402: this would cost more than there is."""
-
-
-class NotFoundError(ApiError):
-    """404: nothing of that id belongs to this key."""
-
-
-ERRORS = {401: AuthError, 402: CreditsError, 403: AuthError, 404: NotFoundError}
-
-
 class Client:
     """The API at ``url``, as the tenant of ``api_key``.
 
-    ``patience_seconds`` bounds how long a repeatable call is tried; ``on_wait`` hears why it is waiting, and None as
-    soon as there is an answer again. Raises ValueError when ``url`` is no http(s) address. All methods raise
-    :class:`ClientError`.
+    ``patience_seconds`` bounds how long a repeatable call is tried, or ten seconds while the server has never answered:
+    then it is more likely not there than away. ``on_wait`` hears why it is waiting, and None as soon as there is an
+    answer again. Raises ValueError when ``url`` is no http(s) address. All methods raise ``ClientError``.
     """
 
     def __init__(
@@ -102,6 +55,7 @@ class Client:
             raise ValueError(f"{url!r} is no http(s) address")
         self.url = url.rstrip("/")
         self._patience = patience_seconds
+        self._met = False
         self._on_wait = on_wait
         self._aborted = threading.Event()
         self._waiting = False
@@ -208,7 +162,7 @@ class Client:
                 response.read()
                 if response.history:
                     raise UnusableAnswerError(f"the store answers {response.status_code} for the result of {job.id}")
-                raise _error(response)
+                raise refusal(response)
             with part.open("wb") as file:
                 for chunk in response.iter_bytes(1 << 16):
                     self._go_on()
@@ -226,7 +180,7 @@ class Client:
         self._go_on()
         response = self._http.request(method, path, **given)
         if not response.is_success:
-            raise _error(response)
+            raise refusal(response)
         return response
 
     def _once(self, attempt: Callable[[], T]) -> T:
@@ -236,7 +190,7 @@ class Client:
             raise UnreachableError(f"{self.url} does not answer ({_words(error)})") from error
 
     def _repeat(self, attempt: Callable[[], T]) -> T:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + (self._patience if self._met else min(self._patience, STRANGER_SECONDS))
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -252,6 +206,7 @@ class Client:
                 self._waiting = True
                 self._on_wait(f"{self.url} does not answer ({_words(error)}); trying for another {left:.0f} s")
             else:
+                self._met = True
                 if self._waiting:
                     self._waiting = False
                     self._on_wait(None)
@@ -284,10 +239,6 @@ class _Upload(io.FileIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._go_on()
         return super().read(-1 if size is None else size)
-
-
-def _error(response: httpx.Response) -> ApiError:
-    return ERRORS.get(response.status_code, ApiError)(response)
 
 
 def _words(error: Exception) -> str:

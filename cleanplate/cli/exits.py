@@ -13,7 +13,7 @@ from httpx import InvalidURL
 
 from cleanplate.cli.manifest import ManifestError
 from cleanplate.cli.run import OutOfCreditsError
-from cleanplate.client import AuthError, ClientError, CreditsError, NotFoundError, UnreachableError
+from cleanplate.client_errors import AuthError, ClientError, CreditsError, NotFoundError, UnreachableError
 
 
 class Code(IntEnum):

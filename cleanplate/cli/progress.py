@@ -72,7 +72,7 @@ class Progress:
     """Shows standings; messages stay above them. Nothing here is ever written to stdout."""
 
     def __init__(self, label: str, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Console(stderr=True)
         self._label = label
         self._pace = Pace()
         self._bar = _Bar(self._console) if self._console.is_terminal else None
@@ -93,7 +93,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Write a message that stays."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, text: str | None) -> None:
         """Show what holds things up, until it is None again."""
@@ -107,6 +107,8 @@ class Progress:
             self.say(text)
 
     def show(self, standing: Standing) -> None:
+        if not standing.total:
+            return
         now = time.monotonic()
         self._pace.take(standing.settled, now)
         if self._bar:

@@ -13,7 +13,8 @@ from cleanplate.cli.pool import Done, Pool
 from cleanplate.cli.progress import Progress, Standing
 from cleanplate.cli.report import Report, described
 from cleanplate.cli.upload import Uploader
-from cleanplate.client import ApiError, AuthError, Client, NotFoundError, UnusableAnswerError
+from cleanplate.client import Client
+from cleanplate.client_errors import ApiError, AuthError, NotFoundError, UnusableAnswerError
 from cleanplate.pairing import Pair
 from cleanplate.resources import Job
 from cleanplate.states import Status

@@ -8,7 +8,8 @@ from cleanplate.cli.plan import Photos, Plan
 from cleanplate.cli.progress import Progress
 from cleanplate.cli.run import Run
 from cleanplate.cli.upload import Uploader, chunks
-from cleanplate.client import Client, NotFoundError
+from cleanplate.client import Client
+from cleanplate.client_errors import NotFoundError
 from cleanplate.resources import BatchOptions
 
 

@@ -5,7 +5,8 @@ from pathlib import PurePosixPath
 
 from cleanplate.cli.manifest import Content, Fault, ItemLine, Manifest
 from cleanplate.cli.plan import Photos
-from cleanplate.client import ApiError, AuthError, Client, CreditsError, NotFoundError
+from cleanplate.client import Client
+from cleanplate.client_errors import ApiError, AuthError, CreditsError, NotFoundError
 from cleanplate.pairing import Pair
 from cleanplate.resources import Batch
 from cleanplate.states import Status

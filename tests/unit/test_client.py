@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from cleanplate import client as module
-from cleanplate.client import (
+from cleanplate.client import Client
+from cleanplate.client_errors import (
     AbortedError,
     ApiError,
     AuthError,
-    Client,
     CreditsError,
     NotFoundError,
     UnreachableError,
@@ -114,6 +114,20 @@ def test_patience_ends(api: FakeApi) -> None:
     assert len(api.requests) > 2
 
 
+def test_a_server_that_never_answered_is_given_up_sooner_than_one_that_did(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STRANGER_SECONDS", 0.0)
+    away = httpx.ConnectError("refused")
+    with api.client() as client:
+        api.before = answering(away)
+        with pytest.raises(UnreachableError):
+            client.upstream()
+        client.upstream()
+        api.before = answering(away, away)
+        client.upstream()
+
+
 @pytest.mark.parametrize("call", ["create_endpoint", "create_job"])
 def test_a_call_that_is_not_safe_is_made_once(api: FakeApi, call: str) -> None:
     api.before = lambda _: httpx.ReadTimeout("late")
@@ -186,8 +200,7 @@ def test_a_result_that_comes_damaged_is_fetched_again_and_never_put_in_place(api
 
 
 def test_an_abort_ends_a_call_that_waits_for_the_server(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 60.0)
-    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 9.0)
     waiting = threading.Event()
     api.before = lambda _: httpx.ConnectError("refused")
     client = api.client(on_wait=lambda _: waiting.set())
@@ -203,7 +216,7 @@ def test_an_abort_ends_a_call_that_waits_for_the_server(api: FakeApi, monkeypatc
     thread.start()
     assert waiting.wait(10)
     client.abort()
-    thread.join(10)
+    thread.join(5)
     assert len(errors) == 1
 
 
