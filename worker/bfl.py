@@ -3,8 +3,11 @@
 Fields, addresses and statuses are those of the vendor's page for FLUX Erase; docs/upstream.md tells how sure each is.
 """
 
+import asyncio
 import base64
 import json
+import math
+import re
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,7 +23,12 @@ POLL_TIMEOUT: Final = httpx.Timeout(connect=5.0, read=10.0, write=10.0, pool=5.0
 # Below the idle time of common load balancers: a submit on a connection that the other side has just closed
 # cannot be told from one whose answer was lost.
 KEEPALIVE_SECONDS: Final = 15.0
-LOOPBACK: Final = ("127.", "localhost", "::1")
+RETRY_AFTER_MOST: Final = 120.0
+COST_MOST: Final = 1e6
+HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.ASCII)
+UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What taking an answer's JSON apart can raise."""
+LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.ASCII)
 
 
 class NeverSentError(Exception):
@@ -39,16 +47,15 @@ def host_allowed(url: str, hosts: tuple[str, ...]) -> bool:
     """Return whether ``url`` leads to one of ``hosts``, where ``.x`` takes subdomains of x in.
 
     It must be https, except on loopback and for an entry that says ``http://name`` itself. It is parsed by the library
-    that sends it, so that both see the same host.
+    that sends it, so that both see the same host, and a host with a letter that parsers disagree on is none.
     """
-    try:
-        parts = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
+    host = _host(url)
+    if not HOST.fullmatch(host):
         return False
-    host = parts.host.lower()
-    if parts.scheme == "http" and f"http://{host}" in hosts:
+    scheme = httpx.URL(url).scheme
+    if scheme == "http" and f"http://{host}" in hosts:
         return True
-    if parts.scheme != "https" and not (parts.scheme == "http" and host.startswith(LOOPBACK)):
+    if scheme != "https" and not (scheme == "http" and LOOPBACK.fullmatch(host)):
         return False
     return any(host == entry.lstrip(".") or (entry.startswith(".") and host.endswith(entry)) for entry in hosts)
 
@@ -91,26 +98,46 @@ class Upstream:
             raise ForeignHostError(_host(url))
         headers = {"accept": "application/json", "content-type": "application/json", "x-key": self._key}
         try:
-            return await self._client.request(method, url, content=body, headers=headers, timeout=limits)
+            # The transport knows no limit for writing: a server that stops reading would hold the request for ever.
+            async with asyncio.timeout(_whole(limits)):
+                return await self._client.request(method, url, content=body, headers=headers, timeout=limits)
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             # httpx-aiohttp maps a server that hung up after it had the request to ConnectTimeout as well, so only
             # what aiohttp itself said tells whether a connection was ever made.
-            cause = error.__cause__ or error
+            cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
             if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
                 raise NeverSentError(type(cause).__name__) from error
             raise NoAnswerError(type(cause).__name__) from error
 
 
+def _whole(limits: httpx.Timeout) -> float:
+    return sum(seconds or 0.0 for seconds in (limits.pool, limits.connect, limits.write, limits.read))
+
+
 def _host(url: str) -> str:
     try:
-        return httpx.URL(url).host or "no host"
-    except (httpx.InvalidURL, TypeError):
+        return httpx.URL(url).host.lower() or "no host"
+    except (httpx.InvalidURL, ValueError, TypeError):
         return "not an address"
 
 
+# What the upstream says may be anything; only what a row, a log line and a clock can hold goes further.
+
+
 def retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds of a Retry-After header, or None when there is none or it is a date."""
+    """Return the seconds of a Retry-After header, 120 at most, or None when there is none or it is a date."""
     try:
-        return max(0.0, float(response.headers["retry-after"]))
+        seconds = float(response.headers["retry-after"])
     except (KeyError, ValueError):
         return None
+    return min(max(0.0, seconds), RETRY_AFTER_MOST) if math.isfinite(seconds) else None
+
+
+def cost(value: object) -> float | None:
+    """Return a price in credits, or None for what is none; a task that was accepted is accepted at any price."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= COST_MOST else None
+
+
+def words(text: object, most: int = 500) -> str:
+    """Return the first ``most`` characters of a text with blanks for those that cannot be printed."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text)[:most])

@@ -1,13 +1,10 @@
 """Poll: one look at a task, and what its answer means."""
 
-from json import JSONDecodeError
-
 import httpx
 
 from cleanplate.outcomes import Ended, ErrorCode, Garbled, NoAnswer, NotFound, Pending, PollOutcome, ResultReady
 from worker import bfl
 
-DETAIL_CHARS = 500
 ENDINGS = {
     "Error": ErrorCode.UPSTREAM_ERROR,
     "Request Moderated": ErrorCode.REQUEST_MODERATED,
@@ -34,17 +31,18 @@ def _meaning(response: httpx.Response, delivery_hosts: tuple[str, ...]) -> PollO
     try:
         answer = response.json()
         status = answer["status"]
-        if status == "Pending":
-            return Pending(answer.get("progress"))
         if status == "Ready":
             return _ready(answer["result"]["sample"], answer.get("cost"), delivery_hosts)
-    except (JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
+    except bfl.UNREADABLE:
         return Garbled("the upstream's answer to a poll could not be read")
+    if not isinstance(status, str):
+        return Garbled("the upstream named no status")
+    if status == "Pending":
+        return Pending(answer.get("progress"))
     if status == "Task not found":
         return NotFound()
-    if status in ENDINGS:
-        return Ended(ENDINGS[status], f"{status}: {answer.get('details') or 'no details'}"[:DETAIL_CHARS])
-    return Ended(ErrorCode.UPSTREAM_CHANGED, f"the upstream gave an unknown status: {str(status)[:100]!r}")
+    code = ENDINGS.get(status, ErrorCode.UPSTREAM_CHANGED)
+    return Ended(code, bfl.words(f"{status}: {answer.get('details') or 'no details'}"))
 
 
 def _ready(sample_url: object, cost: object, delivery_hosts: tuple[str, ...]) -> PollOutcome:
@@ -52,4 +50,4 @@ def _ready(sample_url: object, cost: object, delivery_hosts: tuple[str, ...]) ->
         return Garbled("the upstream named no result")
     if not bfl.host_allowed(sample_url, delivery_hosts):
         return Ended(ErrorCode.FOREIGN_HOST, "the result lies on a foreign host; nothing was fetched from there")
-    return ResultReady(sample_url, float(cost) if isinstance(cost, int | float) else None)
+    return ResultReady(sample_url, bfl.cost(cost))

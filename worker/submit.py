@@ -1,6 +1,5 @@
 """Submit: one paid POST, and what its answer means. Nothing is ever sent twice from here."""
 
-from json import JSONDecodeError
 from typing import Any
 
 import httpx
@@ -8,7 +7,7 @@ import httpx
 from cleanplate.outcomes import Accepted, Blocked, ErrorCode, NotAccepted, Rejected, SubmitOutcome, Unconfirmed
 from worker import bfl
 
-DETAIL_CHARS = 500
+URL_CHARS = 2048
 
 
 def fields(params: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +31,7 @@ async def submit(upstream: bfl.Upstream, body: bytes) -> SubmitOutcome:
 
 
 def _meaning(upstream: bfl.Upstream, response: httpx.Response) -> SubmitOutcome:
-    status, words = response.status_code, response.text[:DETAIL_CHARS]
+    status, words = response.status_code, bfl.words(response.content.decode(errors="replace"))
     match status:
         case 200 | 201 | 202:
             outcome = _accepted(upstream, response)
@@ -56,7 +55,6 @@ def _accepted(upstream: bfl.Upstream, response: httpx.Response) -> SubmitOutcome
         answer = response.json()
         task_id = answer["id"]
         url = answer.get("polling_url") or upstream.polling_url(task_id)
-        cost = answer.get("cost")
-        return Accepted(str(task_id), str(url), float(cost) if cost is not None else None)
-    except (JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return Accepted(bfl.words(task_id), bfl.words(url, URL_CHARS), bfl.cost(answer.get("cost")))
+    except bfl.UNREADABLE:
         return Unconfirmed("the upstream's answer to the submit could not be read")
