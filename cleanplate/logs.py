@@ -7,9 +7,9 @@ from typing import Final
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 SECRETS: Final = re.compile(
-    r"(?P<key>cp_|whsec_)[A-Za-z0-9_\-+/=]+"
-    r"|(?P<param>[?&](?:sig|signature|token|X-Amz-Signature|X-Amz-Credential)=)[^&\s\"']+"
-    r"|(?P<userinfo>://[^/\s:@]*:)[^/\s@]+(?=@)",
+    r"\b(?P<key>cp_|whsec_)[A-Za-z0-9_\-+/=]+"
+    r"|(?P<param>[?&;](?:sig|signature|token|X-Amz-(?:Signature|Credential|Security-Token))=)[^&\s\"']+"
+    r"|(?P<userinfo>://[^/\s:@]*:)[^/\s?#]+(?=@)",
     re.IGNORECASE,
 )
 QUIET: Final = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aiohttp.access", "kombu", "multipart")
