@@ -1,0 +1,235 @@
+import time
+from functools import partial
+from typing import Any
+
+import pytest
+
+from cleanplate.jobs import Change
+from cleanplate.outcomes import (
+    Accepted,
+    Blocked,
+    Ended,
+    ErrorCode,
+    Garbled,
+    NoAnswer,
+    NotAccepted,
+    NotFound,
+    Pending,
+    PollOutcome,
+    Rejected,
+    ResultReady,
+    SubmitOutcome,
+    Unconfirmed,
+)
+from cleanplate.states import MOVES, State
+from worker import capacity, meaning
+from worker.flight import RESULT_WINDOW_SECONDS, Flight
+
+TIMEOUT = 540.0
+ACCEPTED = Accepted("task-1", "https://api.bfl.ai/v1/get_result?id=task-1", 5.0)
+SUBMITS: list[SubmitOutcome] = [
+    ACCEPTED,
+    NotAccepted("refused"),
+    NotAccepted("429", over_limit=True, retry_after=2.0),
+    Blocked("credits", "402"),
+    Rejected(ErrorCode.UPSTREAM_REJECTED, "422"),
+    Unconfirmed("silence"),
+]
+POLLS: list[PollOutcome] = [
+    Pending(),
+    ResultReady("https://x.bfl.ai/?sig=1", 5.0),
+    Ended(ErrorCode.UPSTREAM_ERROR, "Error"),
+    NotFound(),
+    NoAnswer("503", 3.0),
+    Garbled("html"),
+]
+
+
+def flight(age: float = 1.0) -> Flight:
+    accepted = time.monotonic() - age
+    return Flight("job_1", ACCEPTED.polling_url, accepted, _pending=accepted)
+
+
+def of_submit(outcome: SubmitOutcome) -> Change:
+    return meaning.of_submit("job_1", outcome, "w1", hold_seconds=30.0)
+
+
+def of_poll(outcome: PollOutcome, flown: Flight | None = None) -> Change | None:
+    return meaning.of_poll(flown or flight(), outcome, "w1", TIMEOUT)
+
+
+@pytest.mark.parametrize("outcome", SUBMITS)
+def test_an_answer_to_a_submit_moves_what_is_being_sent_by_this_worker_and_nothing_else(outcome: SubmitOutcome) -> None:
+    change = of_submit(outcome)
+    assert change.sources == {State.SENDING}
+    assert change.owner == "w1"
+    assert (State.SENDING, change.target) in MOVES
+
+
+@pytest.mark.parametrize("outcome", SUBMITS)
+def test_the_money_ledger_hears_of_every_answer(outcome: SubmitOutcome) -> None:
+    told = of_submit(outcome).attempt
+    answered = not isinstance(outcome, Unconfirmed)
+    assert told["outcome"]
+    assert ("answered_at" in told) == answered
+    assert (told["outcome"] == "accepted") == isinstance(outcome, Accepted)
+
+
+def test_an_acceptance_is_in_flight_with_its_owner_its_task_and_its_price() -> None:
+    change = of_submit(ACCEPTED)
+    assert change.target is State.INFLIGHT
+    assert change.values == {"owner": "w1"}
+    assert change.attempt == {
+        "outcome": "accepted",
+        "detail": None,
+        "answered_at": 0.0,
+        "task_id": "task-1",
+        "polling_url": ACCEPTED.polling_url,
+        "cost_credits": 5.0,
+    }
+
+
+@pytest.mark.parametrize("outcome", SUBMITS[1:4])
+def test_what_was_not_accepted_is_claimed_still_and_gives_its_slot_back(outcome: SubmitOutcome) -> None:
+    change = of_submit(outcome)
+    assert change.target is State.CLAIMED
+    assert change.values == {"owner": "w1", "account": None}
+
+
+def test_what_was_rejected_fails_with_the_upstreams_words() -> None:
+    change = of_submit(Rejected(ErrorCode.UPSTREAM_REJECTED, "422: no mask"))
+    assert change.target is State.FAILED
+    assert change.values == {"error_code": "upstream_rejected", "error_detail": "422: no mask"}
+
+
+def test_what_may_have_been_accepted_is_held_before_anybody_decides() -> None:
+    change = of_submit(Unconfirmed("silence"))
+    assert (change.target, change.due_in) == (State.UNCONFIRMED, 30.0)
+
+
+def test_an_acceptance_that_comes_late_is_taken_whoever_owns_the_job_now() -> None:
+    change = meaning.late_answer("job_1", ACCEPTED, "w1")
+    assert change is not None
+    assert (change.sources, change.target, change.owner) == ({State.UNCONFIRMED}, State.INFLIGHT, None)
+    assert change.values == {"owner": "w1"}
+    assert change.attempt["task_id"] == "task-1"
+
+
+@pytest.mark.parametrize("outcome", SUBMITS[1:])
+def test_no_other_late_answer_changes_anything(outcome: SubmitOutcome) -> None:
+    assert meaning.late_answer("job_1", outcome, "w1") is None
+
+
+def effect(outcome: SubmitOutcome) -> tuple[Any, dict[str, Any]] | None:
+    call = meaning.effect_of_submit(outcome)
+    return (call.func, call.keywords) if isinstance(call, partial) else call and (call, {})
+
+
+def test_what_an_answer_says_about_the_account() -> None:
+    assert effect(ACCEPTED) == (capacity.resume, {})
+    assert effect(Rejected(ErrorCode.UPSTREAM_REJECTED, "422")) == (capacity.resume, {})
+    assert effect(NotAccepted("429", over_limit=True, retry_after=2.0)) == (capacity.limit_hit, {"retry_after": 2.0})
+    assert effect(NotAccepted("refused")) == (capacity.pause, {"blocked": Blocked("unreachable", "refused")})
+    assert effect(Blocked("credits", "402")) == (capacity.pause, {"blocked": Blocked("credits", "402")})
+    assert effect(Unconfirmed("silence")) is None
+
+
+@pytest.mark.parametrize("outcome", POLLS)
+@pytest.mark.parametrize("age", [1.0, 31.0, 541.0])
+def test_an_answer_to_a_poll_moves_what_this_worker_has_in_flight_and_nothing_else(
+    outcome: PollOutcome, age: float
+) -> None:
+    change = of_poll(outcome, flight(age))
+    assert change is None or (change.sources, change.owner) == ({State.INFLIGHT}, "w1")
+    assert change is None or (State.INFLIGHT, change.target) in MOVES
+
+
+def test_a_result_is_ready_with_its_address_and_the_window_that_is_left() -> None:
+    flown = flight(age=100.0)
+    change = of_poll(ResultReady("https://x.bfl.ai/?sig=1", 4.0), flown)
+    assert change is not None
+    assert change.target is State.READY
+    assert change.values == {"sample_url": "https://x.bfl.ai/?sig=1"}
+    assert change.attempt == {"cost_credits": 4.0}
+    assert change.window_in == pytest.approx(RESULT_WINDOW_SECONDS - 100.0, abs=1.0)
+    assert change.due_in == meaning.RESEND_SECONDS
+
+
+def test_a_price_that_was_told_at_the_submit_is_kept_when_the_poll_tells_none() -> None:
+    change = of_poll(ResultReady("https://x.bfl.ai/?sig=1", None))
+    assert change is not None
+    assert change.attempt == {}
+
+
+def test_the_window_counts_from_the_last_poll_that_said_pending() -> None:
+    flown = flight(age=100.0)
+    flown.still_pending()
+    assert flown.window_left == pytest.approx(RESULT_WINDOW_SECONDS, abs=1.0)
+    assert flight(age=10_000).window_left == 0.0
+
+
+def test_a_result_is_taken_even_after_the_time_for_waiting_is_over() -> None:
+    change = of_poll(ResultReady("https://x.bfl.ai/?sig=1", 4.0), flight(age=TIMEOUT + 1))
+    assert change is not None
+    assert change.target is State.READY
+
+
+def test_what_ended_fails_with_its_code() -> None:
+    change = of_poll(Ended(ErrorCode.CONTENT_MODERATED, "Content Moderated: no details"))
+    assert change is not None
+    assert change.target is State.FAILED
+    assert change.values["error_code"] == "content_moderated"
+
+
+def test_a_task_that_is_not_found_has_half_a_minute_to_appear() -> None:
+    young = flight(age=29.0)
+    assert of_poll(NotFound(), young) is None
+    assert young.pause == meaning.BLIND_PAUSE_SECONDS
+    change = of_poll(NotFound(), flight(age=31.0))
+    assert change is not None
+    assert change.values["error_code"] == "task_not_found"
+
+
+def test_the_third_answer_that_cannot_be_read_is_a_change_of_the_upstream() -> None:
+    flown = flight()
+    assert of_poll(Garbled("html"), flown) is None
+    assert flown.pause == meaning.BLIND_PAUSE_SECONDS
+    assert of_poll(Garbled("html"), flown) is None
+    change = of_poll(Garbled("html"), flown)
+    assert change is not None
+    assert change.values["error_code"] == "upstream_changed"
+
+
+def test_an_answer_between_makes_an_unreadable_one_a_single_mishap_again() -> None:
+    flown = flight()
+    for _ in range(5):
+        assert of_poll(Garbled("html"), flown) is None
+        assert of_poll(Garbled("html"), flown) is None
+        flown.still_pending()
+
+
+def test_a_poll_that_told_nothing_waits_as_it_was_asked_to() -> None:
+    flown = flight()
+    assert of_poll(NoAnswer("429", 7.0), flown) is None
+    assert flown.pause == 7.0
+    assert of_poll(NoAnswer("no answer", None), flown) is None
+    assert flown.pause == meaning.BLIND_PAUSE_SECONDS
+    flown.polled()
+    assert flown.pause is None
+
+
+@pytest.mark.parametrize("outcome", [Pending(), NoAnswer("503"), Garbled("html")])
+def test_a_task_without_an_end_is_given_up_after_the_set_time(outcome: PollOutcome) -> None:
+    assert of_poll(outcome, flight(age=TIMEOUT - 1)) is None
+    change = of_poll(outcome, flight(age=TIMEOUT + 1))
+    assert change is not None
+    assert change.values["error_code"] == "upstream_timeout"
+
+
+def test_only_an_acceptance_starts_a_flight() -> None:
+    started = Flight.start("job_1", ACCEPTED)
+    assert started is not None
+    assert (started.job_id, started.polling_url, started.first_hand) == ("job_1", ACCEPTED.polling_url, True)
+    assert started.age == pytest.approx(0.0, abs=1.0)
+    assert started.window_left == pytest.approx(RESULT_WINDOW_SECONDS, abs=1.0)
+    assert [Flight.start("job_1", outcome) for outcome in SUBMITS[1:]] == [None] * 5
