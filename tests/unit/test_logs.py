@@ -59,9 +59,12 @@ def test_a_key_as_we_make_them_is_never_shown() -> None:
 
 
 def test_a_secret_in_a_trace_or_in_the_cause_of_an_error_is_blanked() -> None:
+    def refuse() -> None:
+        raise ConnectionError("redis://:hunter2@cache:6379/0")
+
     def fail() -> None:
         try:
-            raise ConnectionError("redis://:hunter2@cache:6379/0")
+            refuse()
         except ConnectionError as error:
             raise RuntimeError(f"https://x.bfl.ai/r.png?sig={SIGNATURE}") from error
 
