@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from cleanplate import settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config  # loaded when a migration runs: no worker should wait a second for it
 
 AWAY = (OperationalError, InterfaceError)
 """What is raised when the server is away, restarting or too busy: try again later."""
@@ -82,6 +84,8 @@ def transaction(through: Callable[[Callable[[], object]], object] = lambda send:
 
 def migrate(url: str | None = None, revision: str = "head") -> None:
     """Bring the database's schema to ``revision``. Several may call at once: a lock lets one work."""
+    from alembic import command
+
     config = alembic_config()
     target = connect(url or settings.get().database_url)
     try:
@@ -95,8 +99,10 @@ def migrate(url: str | None = None, revision: str = "head") -> None:
         target.dispose()  # the lock is the session's: it ends with the connection, not with its return to a pool
 
 
-def alembic_config() -> Config:
+def alembic_config() -> "Config":
     """Return Alembic's configuration; the scripts lie in the ``migrations`` package beside this one."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
     return config
