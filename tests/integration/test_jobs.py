@@ -1,0 +1,358 @@
+"""The one guarded function that moves jobs, on a real PostgreSQL."""
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from cleanplate import db, jobs
+from cleanplate.jobs import Change
+from cleanplate.models import Job, Worker
+from cleanplate.states import HOLDS_SLOT, LEASED, MOVES, TERMINAL, IllegalMoveError, State
+from tests import rows
+from tests.threads import at_once
+from worker import capacity
+
+pytestmark = pytest.mark.usefixtures("database")
+
+Hints = list[tuple[str, str]]
+NEEDS: dict[State, dict[str, Any]] = {
+    State.CLAIMED: {"owner": rows.WORKER},
+    State.SENDING: {"owner": rows.WORKER, "account": rows.ACCOUNT},
+    State.INFLIGHT: {"owner": rows.WORKER},
+    State.READY: {"sample_url": "http://127.0.0.3/x.png?sig=1"},
+    State.SUCCEEDED: {"result_key": "results/x.png", "result": rows.RESULT},
+    State.FAILED: {"error_code": "upstream_error", "error_detail": "broken"},
+}
+
+
+def change(job_id: str, source: State, target: State, **more: Any) -> Change:
+    values = NEEDS.get(target, {}) | more.pop("values", {})
+    return Change(job_id, frozenset({source}), target, f"to {target}", values=values, **more)
+
+
+def made(state: State = State.QUEUED, **columns: Any) -> str:
+    with db.transaction() as tx:
+        return rows.job(tx, state, **columns)
+
+
+def apply(*changes: Change, worker: str | None = None) -> set[str]:
+    with db.transaction() as tx:
+        return jobs.apply(tx, changes, worker=worker)
+
+
+def row(job_id: str) -> Job:
+    with db.transaction() as tx:
+        return tx.get_one(Job, job_id)
+
+
+def in_seconds(column: Any, job_id: str) -> float:
+    """How far the time in a column is ahead of the database's clock."""
+    with db.transaction() as tx:
+        return float(tx.scalar(select(func.extract("epoch", column - func.now())).where(Job.id == job_id)) or 0.0)
+
+
+# -- what the database itself refuses ----------------------------------------------------------------------------------
+
+
+def permitted(job_id: str, target: State) -> bool:
+    """Whether the database lets anybody, by plain SQL, bring a job there."""
+    try:
+        with db.engine().begin() as connection:
+            connection.execute(update(Job).where(Job.id == job_id).values(state=target, **NEEDS.get(target, {})))
+    except IntegrityError:
+        return False
+    return True
+
+
+def test_the_database_allows_exactly_the_moves_of_the_state_machine() -> None:
+    pairs = {(source, target) for source in State for target in State if source is not target}
+    assert {(source, target) for source, target in pairs if permitted(made(source), target)} == MOVES
+
+
+def test_the_database_says_which_move_it_refuses(database: Engine) -> None:
+    job_id = made(State.SUCCEEDED)
+    with database.connect() as connection, pytest.raises(IntegrityError, match="cannot go from succeeded to queued"):
+        connection.execute(update(Job).where(Job.id == job_id).values(state="queued"))
+
+
+@pytest.mark.parametrize(
+    ("source", "values"),
+    [
+        (State.QUEUED, {"state": "claimed"}),
+        (State.SENDING, {"owner": None}),
+        (State.READY, {"state": "succeeded"}),
+        (State.READY, {"state": "failed"}),
+    ],
+)
+def test_the_database_refuses_a_row_that_lacks_what_its_state_needs(
+    database: Engine, source: State, values: dict[str, Any]
+) -> None:
+    job_id = made(source)
+    with database.connect() as connection, pytest.raises(IntegrityError, match="violates check constraint"):
+        connection.execute(update(Job).where(Job.id == job_id).values(**values))
+
+
+# -- apply -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("source", "target"), sorted(MOVES))
+def test_a_move_is_made_and_leaves_its_event(source: State, target: State) -> None:
+    job_id = made(source)
+    assert apply(change(job_id, source, target), worker="w9") == {job_id}
+    after = row(job_id)
+    assert after.state == target
+    assert (after.owner is not None) == (target in LEASED)
+    with db.transaction() as tx:
+        assert rows.events(tx, job_id) == [(target, f"to {target}", "w9")]
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_job_in_any_other_state_is_left_as_it_is(state: State) -> None:
+    job_id = made(state)
+    for source, target in MOVES:
+        if source is not state:
+            assert apply(change(job_id, source, target)) == set()
+    assert row(job_id).state == state
+    with db.transaction() as tx:
+        assert rows.events(tx, job_id) == []
+
+
+@pytest.mark.parametrize("state", sorted(LEASED))
+def test_only_its_owners_wish_is_granted(state: State) -> None:
+    job_id = made(state, owner="w1")
+    wish = change(job_id, state, State.FAILED, owner="w2")
+    assert apply(wish, worker="w2") == set()
+    assert row(job_id).state == state
+    assert apply(change(job_id, state, State.FAILED, owner="w1"), worker="w1") == {job_id}
+
+
+def test_a_job_that_was_handed_over_belongs_to_nobody() -> None:
+    job_id = made(State.INFLIGHT, owner=None)
+    assert apply(change(job_id, State.INFLIGHT, State.FAILED, owner=rows.WORKER)) == set()
+
+
+def test_a_wish_that_is_no_move_at_all_is_a_mistake_and_nothing_is_changed() -> None:
+    first, second = made(State.QUEUED), made(State.QUEUED)
+    with pytest.raises(IllegalMoveError):
+        apply(change(first, State.QUEUED, State.CLAIMED), change(second, State.QUEUED, State.SUCCEEDED))
+    assert row(first).state == State.QUEUED
+
+
+def test_of_many_wishes_those_that_hold_are_granted() -> None:
+    queued, ready, over = made(), made(State.READY), made(State.FAILED)
+    granted = apply(
+        change(queued, State.QUEUED, State.CLAIMED),
+        change(ready, State.READY, State.SUCCEEDED),
+        change(over, State.QUEUED, State.CLAIMED),
+        change("job_nowhere", State.QUEUED, State.CLAIMED),
+    )
+    assert granted == {queued, ready}
+    assert apply() == set()
+
+
+def test_times_are_seconds_from_now_on_the_databases_clock() -> None:
+    job_id = made(State.INFLIGHT)
+    apply(change(job_id, State.INFLIGHT, State.READY, due_in=5.0, window_in=600.0))
+    assert in_seconds(Job.due_at, job_id) == pytest.approx(5.0, abs=2.0)
+    assert in_seconds(Job.window_ends, job_id) == pytest.approx(600.0, abs=2.0)
+
+
+@pytest.mark.parametrize("target", sorted(TERMINAL))
+def test_an_end_has_its_time_and_keeps_no_secret_and_nothing_that_is_due(target: State) -> None:
+    source = next(source for source, into in sorted(MOVES) if into is target)
+    job_id = made(source, sample_url="http://x/?sig=secret", due_at=func.now() + timedelta(days=1))
+    apply(change(job_id, source, target))
+    after = row(job_id)
+    assert after.finished_at is not None
+    assert (after.sample_url, after.due_at, after.owner) == (None, None, None)
+
+
+def test_a_result_is_stored_as_it_was_given() -> None:
+    job_id = made(State.READY)
+    result = rows.RESULT | {"format": "we\"ird 'ñ' \\u0041", "sha256": "é" * 3}
+    apply(change(job_id, State.READY, State.SUCCEEDED, values={"result_key": "results/ü.png", "result": result}))
+    assert row(job_id).result == result
+    assert row(job_id).result_key == "results/ü.png"
+
+
+def test_the_ledgers_newest_row_hears_the_answer_and_no_other() -> None:
+    job_id = made(State.SENDING)
+    apply(change(job_id, State.SENDING, State.UNCONFIRMED, attempt={"outcome": "unconfirmed", "detail": "silence"}))
+    apply(change(job_id, State.UNCONFIRMED, State.QUEUED))
+    with db.transaction() as tx:
+        rows.account(tx)
+        jobs.claim(tx, "w2", 1)
+    with db.transaction() as tx:
+        assert capacity.take_slots(tx, "w2", [job_id]) == ({job_id}, set())
+    ledger = {"outcome": "accepted", "answered_at": 0.0, "task_id": "task-2", "cost_credits": 4.0}
+    apply(change(job_id, State.SENDING, State.INFLIGHT, attempt=ledger))
+    with db.transaction() as tx:
+        first, second = rows.attempts(tx, job_id)
+    assert (first.number, first.outcome, first.task_id, first.answered_at) == (1, "unconfirmed", None, None)
+    assert (second.number, second.worker, second.outcome, second.task_id) == (2, "w2", "accepted", "task-2")
+    assert second.answered_at is not None
+
+
+def test_a_job_costs_what_was_accepted_and_an_untold_price_counts_as_the_expected_one(
+    configure: Callable[..., None],
+) -> None:
+    configure(CLEANPLATE_COST_CREDITS="7")
+    told, untold, unpaid = made(State.READY), made(State.READY), made(State.SENDING)
+    with db.transaction() as tx:
+        rows.attempts(tx, told)[0].cost_credits = 4.5
+    apply(
+        change(told, State.READY, State.SUCCEEDED),
+        change(untold, State.READY, State.FAILED),
+        change(unpaid, State.SENDING, State.FAILED, attempt={"outcome": "rejected"}),
+    )
+    assert [row(job_id).cost_credits for job_id in (told, untold, unpaid)] == [4.5, 7.0, 0.0]
+
+
+def test_a_result_is_hinted_at_only_once_the_row_is_there_for_whoever_reads_the_hint(hints: Hints) -> None:
+    job_id = made(State.INFLIGHT)
+    with db.transaction() as tx:
+        jobs.apply(tx, [change(job_id, State.INFLIGHT, State.READY)])
+        assert hints == []
+    assert hints == [("finalize", job_id)]
+
+
+def test_nothing_is_hinted_at_when_the_transaction_fails(hints: Hints) -> None:
+    job_id = made(State.INFLIGHT)
+
+    def fail() -> None:
+        with db.transaction() as tx:
+            jobs.apply(tx, [change(job_id, State.INFLIGHT, State.READY)])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert hints == []
+    assert row(job_id).state == State.INFLIGHT
+
+
+def test_overlapping_sets_in_any_order_never_wait_in_a_circle_and_each_wish_is_granted_once() -> None:
+    with db.transaction() as tx:
+        batch = rows.batch(tx, 40)
+        ids = rows.jobs(tx, 40, State.INFLIGHT, batch_id=batch)
+
+    def wishes(seed: int) -> Callable[[], set[str]]:
+        draw = random.Random(seed)
+        mine = draw.sample(ids, 30)
+        return lambda: apply(*(change(id_, State.INFLIGHT, State.FAILED) for id_ in mine))
+
+    granted = [id_ for moved in at_once([wishes(seed) for seed in range(8)]) for id_ in moved]
+    assert len(granted) == len(set(granted))
+    with db.transaction() as tx:
+        assert {id_ for id_, state in rows.states(tx).items() if state is State.FAILED} == set(granted)
+
+
+# -- whose turn it is --------------------------------------------------------------------------------------------------
+
+
+def test_the_turn_is_by_tag_and_then_by_age() -> None:
+    with db.transaction() as tx:
+        late, early = rows.job(tx, tag=2), rows.job(tx, tag=1)
+        first, last = rows.job(tx, tag=1), rows.job(tx, tag=3)
+        rows.job(tx, State.READY, tag=0)
+        claimed = jobs.claim(tx, "w1", 3)
+    assert [job.id for job in claimed] == [early, first, late]
+    assert {(job.state, job.owner) for job in claimed} == {("claimed", "w1")}
+    assert row(last).state == State.QUEUED
+
+
+def test_a_claim_passes_what_others_are_claiming_instead_of_waiting() -> None:
+    with db.transaction() as tx:
+        ids = rows.jobs(tx, 5)
+    with db.transaction() as tx:
+        mine = jobs.claim(tx, "w1", 3)
+        with db.transaction() as other:
+            other.execute(text("SET LOCAL lock_timeout = '100ms'"))
+            theirs = jobs.claim(other, "w2", 3)
+    assert [job.id for job in mine] == ids[:3]
+    assert [job.id for job in theirs] == ids[3:]
+
+
+def test_eight_claimers_at_once_share_the_queue_without_a_job_twice_or_left() -> None:
+    with db.transaction() as tx:
+        ids = rows.jobs(tx, 100)
+
+    def claim(worker: str) -> list[str]:
+        found: list[str] = []
+        while len(found) < 100:
+            with db.transaction() as tx:
+                some = jobs.claim(tx, worker, 7)
+            if not some:
+                break
+            found += [job.id for job in some]
+        return found
+
+    shares = at_once([lambda name=f"w{number}": claim(name) for number in range(8)])
+    assert sorted(id_ for share in shares for id_ in share) == ids
+
+
+def test_of_a_claim_and_a_cancellation_at_once_one_wins_and_the_other_hears_of_it() -> None:
+    def cancel() -> set[str]:
+        return apply(*(change(id_, State.QUEUED, State.CANCELLED) for id_ in ids))
+
+    def claim() -> set[str]:
+        with db.transaction() as tx:
+            return {job.id for job in jobs.claim(tx, "w1", 20)}
+
+    for _ in range(5):
+        with db.transaction() as tx:
+            ids = rows.jobs(tx, 20)
+        claimed, cancelled = at_once([claim, cancel])
+        assert not claimed & cancelled
+        assert claimed | cancelled == set(ids)
+        with db.transaction() as tx:
+            now = rows.states(tx, ids)
+        assert {id_ for id_, state in now.items() if state is State.CANCELLED} == cancelled
+
+
+def test_a_job_that_is_cancelled_while_it_loads_is_no_longer_its_conveyors() -> None:
+    job_id = made(State.CLAIMED)
+    assert apply(change(job_id, State.CLAIMED, State.CANCELLED)) == {job_id}
+    assert apply(change(job_id, State.CLAIMED, State.SENDING, owner=rows.WORKER)) == set()
+
+
+# -- leases ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_makes_and_renews_the_lease() -> None:
+    for ttl in (1.0, 60.0):
+        with db.transaction() as tx:
+            jobs.heartbeat(tx, "w1", ttl)
+        with db.transaction() as tx:
+            left = tx.scalar(select(func.extract("epoch", Worker.expires_at - func.now())).where(Worker.id == "w1"))
+        assert float(left or 0) == pytest.approx(ttl, abs=1.0)
+
+
+def test_a_worker_that_stops_lets_go_of_all_that_others_can_go_on_with() -> None:
+    with db.transaction() as tx:
+        rows.worker(tx)
+        mine = {state: rows.job(tx, state) for state in State}
+        others = {state: rows.job(tx, state, owner="w2") for state in LEASED}
+        jobs.hand_over(tx, rows.WORKER)
+    expected = {state: state for state in State} | {State.CLAIMED: State.QUEUED}
+    assert {state: State(row(id_).state) for state, id_ in mine.items()} == expected
+    assert row(mine[State.INFLIGHT]).owner is None
+    assert row(mine[State.SENDING]).owner == rows.WORKER
+    assert {state: (row(id_).state, row(id_).owner) for state, id_ in others.items()} == {
+        state: (state, "w2") for state in LEASED
+    }
+    with db.transaction() as tx:
+        assert tx.scalars(select(Worker.id)).all() == []
+        assert rows.events(tx, mine[State.CLAIMED]) == [("queued", "worker stopped", rows.WORKER)]
+
+
+def test_the_slots_in_use_are_those_of_the_account() -> None:
+    with db.transaction() as tx:
+        for state in State:
+            rows.job(tx, state)
+        rows.job(tx, State.INFLIGHT, account="other")
+        assert tx.scalar(jobs.slots_held(rows.ACCOUNT)) == len(HOLDS_SLOT)
