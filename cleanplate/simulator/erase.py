@@ -15,6 +15,7 @@ Window = tuple[slice, slice]
 WHITE = 128  # a mask pixel from here on is to be removed
 MOST_FILLS = 12  # holes filled from exemplars; any further ones are filled smoothly
 SPECK = 64  # pixels; smaller holes are filled smoothly
+FEATHER = 6.0  # pixels, at most half of what the mask grows by, over which a filling fades in
 REACH = 16  # pixels around a hole that a smooth filling looks at
 SMOOTH_AREA = 40_000  # pixels filled smoothly at full size; more are filled at a smaller scale
 TILE = 512
@@ -26,12 +27,20 @@ def erase(picture: Picture, mask: Picture, dilate: int, seed: int) -> Picture:
     Every pixel outside moves by 1 to 3 levels, by a pattern that ``seed`` places.
     """
     cv2.setNumThreads(1)  # the pool of the simulator is the bound on its CPU
-    hole = grow(mask >= WHITE, dilate)
     erased = picture.copy()
+    region = _region(mask >= WHITE, dilate)
+    hole = grow(mask[region] >= WHITE, dilate)
     if hole.any() and not hole.all():
-        _fill(erased, hole)
+        _fill(erased[region], hole, min(FEATHER, dilate / 2))
     _drift(erased, seed)
     return erased
+
+
+def _region(marked: Bools, dilate: int) -> Window:
+    """Return the part of the picture that has a say: the box of what is marked, and as much again on every side."""
+    x, y, w, h = cv2.boundingRect(marked.astype(np.uint8))
+    reach = 2 * dilate + max(w, h) + REACH
+    return slice(max(0, y - reach), y + h + reach), slice(max(0, x - reach), x + w + reach)
 
 
 def grow(hole: Bools, pixels: int) -> Bools:
@@ -41,12 +50,14 @@ def grow(hole: Bools, pixels: int) -> Bools:
     return np.asarray(cv2.distanceTransform((~hole).astype(np.uint8), cv2.DIST_L2, 5) <= pixels)
 
 
-def _fill(picture: Picture, hole: Bools) -> None:
+def _fill(picture: Picture, hole: Bools, feather: float) -> None:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hole.astype(np.uint8), connectivity=8)
     sides = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(1)
     by_area = sorted(range(1, count), key=lambda label: -int(stats[label, cv2.CC_STAT_AREA]))
     large = [label for label in by_area[:MOST_FILLS] if sides[label] >= SPECK]
-    rest = hole & ~np.isin(labels, large)
+    is_large = np.zeros(count, np.bool_)
+    is_large[large] = True
+    rest = hole & ~is_large[labels]
     if rest.any():
         _fill_smoothly(picture, rest, rest)
     unknown = hole & ~rest
@@ -57,9 +68,16 @@ def _fill(picture: Picture, hole: Bools) -> None:
         if filled is None:
             _fill_smoothly(picture, mine, unknown)
         else:
-            part = mine[window]
-            picture[window][part] = np.clip(filled[part] + 0.5, 0, 255).astype(np.uint8)
+            _lay_in(picture[window], filled, mine[window], feather)
         unknown &= ~mine
+
+
+def _lay_in(picture: Picture, filled: NDArray[np.float32], part: Bools, feather: float) -> None:
+    """Put ``filled`` (h, w, 3) into ``part``, fading in over ``feather`` pixels from its edge."""
+    depth = cv2.distanceTransform(np.pad(part, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    share = np.minimum(depth / max(feather, 1), 1)[..., None]
+    mixed = filled * share + picture * (1 - share)
+    picture[part] = np.clip(mixed[part] + 0.5, 0, 255).astype(np.uint8)
 
 
 def _window(stats: NDArray[np.int32], part: Bools) -> Window:
