@@ -6,9 +6,6 @@ As a program, ``cleanplate up`` with those: ``python -m tests.stand_ins --port 8
 from collections.abc import Callable
 from pathlib import Path
 
-import typer
-
-from cleanplate.cli.up import up
 from cleanplate.local import commands
 
 SERVE = """
@@ -49,5 +46,9 @@ def install(replace: Callable[[object, str, Callable[..., list[str]]], None]) ->
 
 
 if __name__ == "__main__":
+    import typer
+
+    from cleanplate.cli.up import up
+
     install(setattr)
     typer.run(up)

@@ -27,7 +27,7 @@ def up(
     from cleanplate.local.errors import StackError
     from cleanplate.local.supervisor import to_stderr
 
-    _take_signals_for_ctrl_c()
+    take_signals_for_ctrl_c()
     here = settings.get()
     try:
         with stack.running(here, port=port, simulation=stack.Simulation(latency, seed)) as running:
@@ -48,7 +48,8 @@ def _wait() -> None:
         signal.pause()
 
 
-def _take_signals_for_ctrl_c() -> None:
+def take_signals_for_ctrl_c() -> None:
+    """Make SIGTERM, and the end of the terminal, the KeyboardInterrupt that Ctrl-C is; one a second at most."""
     last = -ONE_PRESS_SECONDS
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 GRACEFUL_SECONDS = 10
 
+PACKAGES = Path(__file__).parents[2]
+"""Where our packages lie. Celery and uvicorn look in the directory they run in first, and a user's may have an ``api``
+or a ``worker`` of its own: they are to run in this one."""
+
 
 def api(host: str, port: int) -> list[str]:
     """Serve the intake."""

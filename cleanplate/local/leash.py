@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from cleanplate.local import processes
+from cleanplate.local.commands import PACKAGES
 
 
 def fasten(data_dir: Path, lock: int) -> "subprocess.Popen[bytes]":
@@ -17,6 +18,7 @@ def fasten(data_dir: Path, lock: int) -> "subprocess.Popen[bytes]":
         [sys.executable, "-m", __name__, str(data_dir)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        cwd=PACKAGES,
         pass_fds=(lock,),
         start_new_session=True,
     )

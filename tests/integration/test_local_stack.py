@@ -119,6 +119,15 @@ def test_a_database_that_cannot_be_prepared_says_where_to_look(tmp_path: Path) -
         pass
 
 
+def test_an_api_of_the_users_own_where_up_was_called_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with run(tmp_path, **GIVEN) as running:
+        working_dir = (Path("/proc") / str(running.supervisor.pid("conveyor")) / "cwd").readlink()
+    assert (working_dir / "api/__init__.py").exists()
+
+
 def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
     settings = Settings(CLEANPLATE_DATA_DIR=str(tmp_path))
     with (

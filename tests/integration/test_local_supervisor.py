@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cleanplate.local import processes, service
+from cleanplate.local import leash, lock, processes, service
 from cleanplate.local.errors import AlreadyRunningError, ServiceFailedError
 from cleanplate.local.service import Service
 from cleanplate.local.supervisor import Supervisor
@@ -28,7 +29,7 @@ import sys, pathlib
 from cleanplate.local.service import Service
 from cleanplate.local.supervisor import Supervisor
 with Supervisor(pathlib.Path(sys.argv[1])) as supervisor:
-    supervisor.start(Service("fake", [sys.executable, "-c", sys.argv[2]], {}, stop_timeout_seconds=60))
+    supervisor.start(Service("fake", [sys.executable, "-c", sys.argv[2]], {}, stop_timeout_seconds=float(sys.argv[3])))
     print(supervisor.pid("fake"), flush=True)
     try:
         sys.stdin.read()
@@ -42,9 +43,11 @@ def fake(name: str, code: str = SLEEP, ready: Callable[[], bool] | None = None, 
 
 
 @contextmanager
-def stack_process(data_dir: Path, code: str = SLEEP) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+def stack_process(
+    data_dir: Path, code: str = SLEEP, drain_seconds: float = 60.0
+) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """A process that supervises one service, which runs ``code``; yields it and the service's number."""
-    command = [sys.executable, "-c", STACK, str(data_dir), code]
+    command = [sys.executable, "-c", STACK, str(data_dir), code, str(drain_seconds)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stack:
         assert stack.stdout
         try:
@@ -179,11 +182,29 @@ def test_one_data_directory_has_one_supervisor(tmp_path: Path) -> None:
 
 def test_when_the_supervisor_is_killed_its_services_end_and_the_next_one_can_start(tmp_path: Path) -> None:
     with stack_process(tmp_path) as (stack, pid):
-        assert is_alive(pid)
         stack.kill()
         stack.wait()
-        with Supervisor(tmp_path):
-            assert not is_alive(pid)
+        wait_until(lambda: not is_alive(pid))
+        with Supervisor(tmp_path) as supervisor:
+            supervisor.start(fake("next"))
+
+
+def test_when_the_supervisor_is_killed_a_service_deaf_to_its_stop_signal_is_killed_too(tmp_path: Path) -> None:
+    with stack_process(tmp_path, STUBBORN, drain_seconds=0.2) as (stack, pid):
+        wait_until((tmp_path / "logs/fake.log").read_text)
+        stack.kill()
+        stack.wait()
+        wait_until(lambda: not is_alive(pid))
+
+
+def test_nobody_starts_while_the_leash_of_a_killed_supervisor_is_at_work(tmp_path: Path) -> None:
+    with lock.hold(tmp_path) as descriptor:
+        fastened = leash.fasten(tmp_path, descriptor)
+    with (tmp_path / "lock").open() as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fastened.communicate()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_when_the_leash_is_killed_too_the_next_start_ends_what_was_left(tmp_path: Path) -> None:
@@ -234,6 +255,20 @@ def test_nothing_is_left_in_the_file_of_processes_after_a_stop(tmp_path: Path) -
         wait_until((tmp_path / "pids.json").exists)
         assert json.loads((tmp_path / "pids.json").read_text())[0][0]["name"] == "one"
     assert not (tmp_path / "pids.json").exists()
+
+
+def test_without_proc_a_process_is_known_by_ps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PROC", Path("/no/proc"))
+    with subprocess.Popen([sys.executable, "-c", SLEEP]) as process:
+        first = processes.identity(process.pid)
+        assert first
+        assert processes.identity(process.pid) == first
+        assert SLEEP in processes.command(process.pid)
+        process.kill()
+        wait_until(lambda: processes.identity(process.pid) is None)
+        process.wait()
+    assert processes.identity(process.pid) is None
+    assert processes.command(process.pid) == ""
 
 
 def leashes(data_dir: Path) -> list[int]:
