@@ -1,0 +1,184 @@
+"""Who hears of what, written in the transaction in which it happened."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from cleanplate import db, jobs, outbox
+from cleanplate.jobs import Change
+from cleanplate.models import Delivery
+from cleanplate.states import State
+from tests import rows
+
+pytestmark = pytest.mark.usefixtures("database")
+
+Hints = list[tuple[str, str]]
+
+
+def endpoint(**columns: Any) -> str:
+    with db.transaction() as tx:
+        return rows.deaf_endpoint(tx, **columns)
+
+
+def publish(event_type: str = "job.failed", named: tuple[str | None, ...] = ()) -> None:
+    with db.transaction() as tx:
+        outbox.publish(tx, rows.tenant(tx), event_type, {"id": "job_1"}, named)
+
+
+def deliveries() -> list[Delivery]:
+    with db.transaction() as tx:
+        return list(tx.scalars(select(Delivery).order_by(Delivery.id)))
+
+
+def heard() -> set[str]:
+    return {delivery.endpoint_id for delivery in deliveries()}
+
+
+def test_who_asked_for_the_event_or_for_all_hears_of_it() -> None:
+    everything, this, both = (
+        endpoint(),
+        endpoint(events=["job.failed"]),
+        endpoint(events=["job.succeeded", "job.failed"]),
+    )
+    endpoint(events=["job.succeeded"])
+    endpoint(events=["job"])
+    endpoint(enabled=False)
+    endpoint(one_off=True)
+    publish()
+    assert heard() == {everything, this, both}
+
+
+def test_another_tenant_hears_of_nothing() -> None:
+    with db.transaction() as tx:
+        other = rows.tenant(tx, "ten_2")
+    stranger = endpoint(tenant_id=other)
+    publish(named=(stranger, None))
+    assert heard() == set()
+
+
+def test_who_is_named_hears_of_it_once_whatever_it_asked_for_unless_it_is_turned_off() -> None:
+    one_off, off, listener = endpoint(one_off=True), endpoint(one_off=True, enabled=False), endpoint()
+    publish(named=(one_off, off, listener, one_off, None))
+    assert sorted(delivery.endpoint_id for delivery in deliveries()) == sorted([one_off, listener])
+
+
+def test_all_deliveries_of_one_event_share_its_id_and_its_body() -> None:
+    for _ in range(3):
+        endpoint()
+    publish()
+    publish()
+    found = deliveries()
+    assert len(found) == 6
+    assert len({delivery.event_id for delivery in found}) == 2
+    assert all(delivery.event_id.startswith("evt_") and delivery.id.startswith("dlv_") for delivery in found)
+    for event in {delivery.event_id for delivery in found}:
+        (body,) = {delivery.body for delivery in found if delivery.event_id == event}
+        said = json.loads(body)
+        assert said.keys() == {"type", "timestamp", "data"}
+        assert (said["type"], said["data"]) == ("job.failed", {"id": "job_1"})
+        assert datetime.fromisoformat(said["timestamp"]).utcoffset() == timedelta(0)
+
+
+def test_a_delivery_is_hinted_at_once_it_is_there(hints: Hints) -> None:
+    endpoint()
+    with db.transaction() as tx:
+        outbox.publish(tx, rows.TENANT, "webhook.test", {})
+        assert hints == []
+    assert hints == [("notify", deliveries()[0].id)]
+
+
+def test_nobody_hears_of_what_did_not_happen(hints: Hints) -> None:
+    endpoint()
+
+    def fail() -> None:
+        with db.transaction() as tx:
+            outbox.publish(tx, rows.TENANT, "webhook.test", {})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (deliveries(), hints) == ([], [])
+
+
+@pytest.mark.parametrize("named_by", ["job", "batch"])
+def test_the_end_of_a_job_is_told_as_the_job_that_clients_see_without_bytes_or_secrets(named_by: str) -> None:
+    receiver = endpoint(one_off=True)
+    with db.transaction() as tx:
+        batch_id = rows.batch(tx, 1, endpoint_id=receiver if named_by == "batch" else None)
+        named = receiver if named_by == "job" else None
+        job_id = rows.job(tx, State.READY, batch_id=batch_id, endpoint_id=named, meta={"sku": "S-3"}, custom_id="sofa")
+    stored = {"result_key": "results/x.png", "result": rows.RESULT}
+    with db.transaction() as tx:
+        jobs.apply(tx, [Change(job_id, frozenset({State.READY}), State.SUCCEEDED, "stored", values=stored)])
+    delivery = deliveries()[0]
+    assert (delivery.event_type, delivery.endpoint_id) == ("job.succeeded", receiver)
+    data = json.loads(delivery.body)["data"]
+    assert (data["id"], data["status"], data["custom_id"], data["metadata"]) == (
+        job_id,
+        "succeeded",
+        "sofa",
+        {"sku": "S-3"},
+    )
+    assert data["result"]["url"].endswith(f"/v1/jobs/{job_id}/result")
+    assert data["finished_at"] is not None
+    assert data["cost_credits"] == 5.0
+    assert "sig=" not in delivery.body
+    assert len(delivery.body) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("state", "target", "values"),
+    [
+        (State.QUEUED, State.CANCELLED, {}),
+        (State.INFLIGHT, State.FAILED, {"error_code": "upstream_error", "error_detail": "broken"}),
+    ],
+)
+def test_every_end_has_its_event(state: State, target: State, values: dict[str, str]) -> None:
+    endpoint()
+    with db.transaction() as tx:
+        job_id = rows.job(tx, state)
+        jobs.apply(tx, [Change(job_id, frozenset({state}), target, "end", values=values)])
+    (delivery,) = deliveries()
+    assert delivery.event_type == f"job.{target}"
+    error = json.loads(delivery.body)["data"]["error"]
+    assert error == ({"code": "upstream_error", "detail": "broken"} if target is State.FAILED else None)
+
+
+def test_a_step_on_the_way_is_no_event() -> None:
+    endpoint()
+    with db.transaction() as tx:
+        job_id = rows.job(tx)
+        jobs.claim(tx, "w1", 1)
+        jobs.apply(tx, [Change(job_id, frozenset({State.CLAIMED}), State.QUEUED, "back")])
+    assert deliveries() == []
+
+
+def test_what_is_due_comes_most_overdue_first_and_what_ended_or_waits_does_not_come() -> None:
+    receiver = endpoint()
+    with db.transaction() as tx:
+        for name, state, seconds in (
+            ("dlv_1", "pending", -1),
+            ("dlv_2", "pending", -60),
+            ("dlv_3", "pending", 60),
+            ("dlv_4", "delivered", -60),
+            ("dlv_5", "failed", -60),
+            ("dlv_6", "pending", -30),
+        ):
+            tx.add(
+                Delivery(
+                    id=name,
+                    tenant_id=rows.TENANT,
+                    endpoint_id=receiver,
+                    event_id="evt_1",
+                    event_type="webhook.test",
+                    body="{}",
+                    state=state,
+                    due_at=func.now() + timedelta(seconds=seconds),
+                )
+            )
+        tx.flush()
+        assert tx.scalars(outbox.due(10)).all() == ["dlv_2", "dlv_6", "dlv_1"]
+        assert tx.scalars(outbox.due(2)).all() == ["dlv_2", "dlv_6"]

@@ -1,0 +1,184 @@
+"""What dead workers leave behind, and what a worker that was only frozen may still do."""
+
+from typing import Any
+
+import pytest
+
+from cleanplate import db, jobs
+from cleanplate.models import Job
+from cleanplate.outcomes import Accepted, ResultReady
+from cleanplate.states import HOLDS_SLOT, LEASED, State
+from tests import rows
+from tests.threads import at_once
+from worker import capacity, meaning
+from worker.flight import load_flights
+
+pytestmark = pytest.mark.usefixtures("database")
+
+ACCEPTED = Accepted("task-late", "http://127.0.0.2:9/late", 5.0)
+AFTERWARDS = {State.CLAIMED: State.QUEUED, State.SENDING: State.UNCONFIRMED, State.INFLIGHT: State.INFLIGHT}
+
+
+def rescue(worker: str = "saviour", **more: Any) -> list[str]:
+    with db.transaction() as tx:
+        return jobs.rescue(tx, worker, hold_seconds=30.0, **more)
+
+
+def row(job_id: str) -> Job:
+    with db.transaction() as tx:
+        return tx.get_one(Job, job_id)
+
+
+def left_by(lease_seconds: float | None, state: State, **columns: Any) -> str:
+    """A job of a worker whose lease has so long to go, or who has none."""
+    with db.transaction() as tx:
+        if lease_seconds is not None:
+            rows.worker(tx, lease_seconds=lease_seconds)
+        return rows.job(tx, state, **columns)
+
+
+@pytest.mark.parametrize("state", sorted(LEASED))
+@pytest.mark.parametrize("lease_seconds", [-1.0, None])
+def test_what_a_dead_worker_held_goes_on(state: State, lease_seconds: float | None) -> None:
+    job_id = left_by(lease_seconds, state)
+    adopted = rescue()
+    assert row(job_id).state == AFTERWARDS[state]
+    assert adopted == ([job_id] if state is State.INFLIGHT else [])
+    assert row(job_id).owner == ("saviour" if state is State.INFLIGHT else None)
+    with db.transaction() as tx:
+        assert [(event[0], event[2]) for event in rows.events(tx, job_id)] == [(AFTERWARDS[state], "saviour")]
+    assert rescue("another") == [job_id] * (state is State.INFLIGHT)
+
+
+@pytest.mark.parametrize("state", sorted(LEASED))
+def test_what_a_living_worker_holds_is_left_alone(state: State) -> None:
+    job_id = left_by(60.0, state)
+    assert rescue() == []
+    assert (row(job_id).state, row(job_id).owner) == (state, rows.WORKER)
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - LEASED))
+def test_what_nobody_leases_needs_no_rescue(state: State) -> None:
+    job_id = left_by(None, state)
+    assert rescue() == []
+    assert row(job_id).state == state
+
+
+def test_what_was_on_the_wire_is_held_and_the_ledger_says_so() -> None:
+    job_id = left_by(-1.0, State.SENDING)
+    rescue()
+    after = row(job_id)
+    assert after.account == rows.ACCOUNT
+    assert after.due_at is not None
+    with db.transaction() as tx:
+        (attempt,) = rows.attempts(tx, job_id)
+        assert (attempt.outcome, attempt.answered_at) == ("unconfirmed", None)
+        assert tx.scalar(jobs.slots_held(rows.ACCOUNT)) == 1
+
+
+def test_what_was_handed_over_in_flight_is_adopted_at_once_by_one_of_many() -> None:
+    with db.transaction() as tx:
+        rows.worker(tx)
+        ids = rows.jobs(tx, 30, State.INFLIGHT)
+        jobs.hand_over(tx, rows.WORKER)
+        for number in range(5):
+            rows.worker(tx, f"w{number}")
+    shares = at_once([lambda name=f"w{number}": rescue(name, limit=10) for number in range(5)])
+    assert sorted(id_ for share in shares for id_ in share) == ids
+
+
+def test_a_rescue_takes_no_more_than_its_limit_and_the_next_takes_the_rest() -> None:
+    with db.transaction() as tx:
+        rows.worker(tx, "saviour")
+        ids = rows.jobs(tx, 5, State.INFLIGHT)
+    assert rescue(limit=3) == ids[:3]
+    assert rescue(limit=3) == ids[3:]
+
+
+@pytest.mark.parametrize("state", sorted(LEASED))
+def test_a_worker_that_wakes_up_may_not_change_what_was_taken_from_it(state: State) -> None:
+    job_id = left_by(-1.0, state)
+    with db.transaction() as tx:
+        rows.worker(tx, "saviour")
+    rescue()
+    with db.transaction() as tx:
+        jobs.heartbeat(tx, rows.WORKER, 60.0)
+    flight = meaning.Flight(job_id, "", 0.0)
+    ready = meaning.of_poll(flight, ResultReady("http://x/?sig=1", None), rows.WORKER, 540.0)
+    assert ready is not None
+    wishes = [
+        meaning.of_submit(job_id, ACCEPTED, rows.WORKER, 30.0),
+        ready,
+        jobs.Change(job_id, frozenset({State.CLAIMED}), State.SENDING, "sending", rows.WORKER),
+    ]
+    for wish in wishes:
+        with db.transaction() as tx:
+            assert jobs.apply(tx, [wish], worker=rows.WORKER) == set()
+    with db.transaction() as tx:
+        rows.account(tx)
+        assert capacity.take_slots(tx, rows.WORKER, [job_id])[0] == set()
+
+
+def test_an_acceptance_that_comes_after_the_job_was_given_up_as_unconfirmed_is_used() -> None:
+    job_id = left_by(-1.0, State.SENDING)
+    rescue()
+    late = meaning.late_answer(job_id, ACCEPTED, rows.WORKER)
+    assert late is not None
+    with db.transaction() as tx:
+        assert jobs.apply(tx, [late], worker=rows.WORKER) == {job_id}
+    after = row(job_id)
+    assert (after.state, after.owner) == ("inflight", rows.WORKER)
+    with db.transaction() as tx:
+        (attempt,) = rows.attempts(tx, job_id)
+    assert (attempt.outcome, attempt.task_id, attempt.cost_credits) == ("accepted", "task-late", 5.0)
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.UNCONFIRMED}))
+def test_an_acceptance_that_comes_later_still_changes_nothing(state: State) -> None:
+    job_id = left_by(60.0, state)
+    late = meaning.late_answer(job_id, ACCEPTED, "w2")
+    assert late is not None
+    with db.transaction() as tx:
+        assert jobs.apply(tx, [late], worker="w2") == set()
+
+
+def test_an_adopted_flight_knows_its_address_and_counts_its_age_and_its_window_from_the_acceptance() -> None:
+    job_id = left_by(-1.0, State.INFLIGHT)
+    with db.transaction() as tx:
+        (attempt,) = rows.attempts(tx, job_id)
+        attempt.answered_at = attempt.sent_at.replace(year=attempt.sent_at.year - 1)
+    adopted = rescue()
+    with db.transaction() as tx:
+        (flight,) = load_flights(tx, adopted)
+    assert (flight.job_id, flight.polling_url) == (job_id, f"http://127.0.0.2:9/v1/get_result?id={job_id}")
+    assert not flight.first_hand
+    assert flight.age > 300 * 24 * 3600
+    assert flight.window_left == 0.0
+
+
+def test_an_adopted_flight_polls_the_newest_task() -> None:
+    with db.transaction() as tx:
+        rows.account(tx)
+        job_id = rows.job(tx, State.UNCONFIRMED)
+        again = jobs.Change(job_id, frozenset({State.UNCONFIRMED}), State.QUEUED, "again")
+        jobs.apply(tx, [again])
+        jobs.claim(tx, "dead", 1)
+        capacity.take_slots(tx, "dead", [job_id])
+        jobs.apply(tx, [meaning.of_submit(job_id, ACCEPTED, "dead", 30.0)])
+    adopted = rescue()
+    with db.transaction() as tx:
+        (flight,) = load_flights(tx, adopted)
+    assert flight.polling_url == ACCEPTED.polling_url
+    assert flight.window_left == pytest.approx(600.0, abs=5.0)
+
+
+def test_no_slot_is_free_while_nobody_knows_whether_the_upstream_is_busy_with_it() -> None:
+    with db.transaction() as tx:
+        rows.account(tx, cap=len(HOLDS_SLOT))
+        for state in HOLDS_SLOT:
+            rows.job(tx, state, owner="dead")
+        waiting = rows.job(tx, State.CLAIMED, owner="saviour")
+        rows.worker(tx, "saviour")
+    rescue()
+    with db.transaction() as tx:
+        assert capacity.take_slots(tx, "saviour", [waiting]) == (set(), set())
