@@ -1,0 +1,97 @@
+"""A migrated database, empty for each test, and the settings and messages of the process under test."""
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine, delete, make_url
+
+from cleanplate import db, queue, settings
+from cleanplate.models import Base
+from tests.api import Api, configured, serving
+from tests.servers import fresh_database
+
+Hints = list[tuple[str, str]]
+
+
+@pytest.fixture(scope="session")
+def migrated_url(postgres_url: str) -> Iterator[str]:
+    """The URL of a database with the schema and no rows: a template, to which nobody stays connected."""
+    with fresh_database(postgres_url) as url:
+        db.migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shared_engine(postgres_url: str) -> Iterator[Engine]:
+    """The engine of one migrated database for all tests: making one takes half a second, emptying it a hundredth."""
+    with fresh_database(postgres_url) as url:
+        db.migrate(url)
+        engine = db.connect(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def hints(monkeypatch: pytest.MonkeyPatch) -> Hints:
+    """The messages (task, argument) that would have been sent."""
+    sent: Hints = []
+
+    def send(task: str, argument: str) -> bool:
+        sent.append((task, argument))
+        return True
+
+    monkeypatch.setattr(queue, "send", send)
+    return sent
+
+
+@pytest.fixture
+def database(shared_engine: Engine, hints: Hints, monkeypatch: pytest.MonkeyPatch) -> Engine:  # noqa: ARG001 -- no test of rows may wait for a broker
+    """An empty database that ``db.transaction()`` opens; messages go to ``hints``."""
+    with shared_engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(delete(table))
+    monkeypatch.setattr(db, "engine", lambda: shared_engine)
+    return shared_engine
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Call it with environment variables to run the test with those settings."""
+
+    def set_all(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        settings.get.cache_clear()
+
+    yield set_all
+    monkeypatch.undo()
+    settings.get.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def api(postgres_url: str, migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API on a database of its own, with a directory as its store, small limits and no broker."""
+    objects = tmp_path_factory.mktemp("objects")
+    with (
+        fresh_database(postgres_url, make_url(migrated_url).database or "") as url,
+        configured(
+            DATABASE_URL=url,
+            STORAGE_URL=objects.as_uri(),
+            REDIS_URL="redis://127.0.0.1:9/0",
+            CLEANPLATE_SECRET_KEYS=Fernet.generate_key().decode(),
+            CLEANPLATE_MAX_FILE_BYTES="100000",
+            CLEANPLATE_MAX_REQUEST_BYTES="3000000",
+            CLEANPLATE_MAX_REQUEST_FILES="60",
+        ),
+        serving() as address,
+    ):
+        yield Api(address, url, objects)
+
+
+@pytest.fixture
+def client(api: Api) -> Iterator[httpx.Client]:
+    """A client of ``api`` with a key of a tenant of its own."""
+    with api.client() as client:
+        yield client
