@@ -1,8 +1,8 @@
 """Who is asking: the tenant of the key in ``Authorization: Bearer cp_...``."""
 
-import time
 from dataclasses import dataclass
 from functools import lru_cache
+from time import monotonic
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -29,7 +29,7 @@ def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | Non
     """Return who is asking, or answer 401, or 403 to a read-only key that wants to write."""
     if given is None:
         raise _unauthorized("missing_key", "Send your key as `Authorization: Bearer cp_...`.")
-    found = _find(tenants.digest(given.credentials), int(time.monotonic() / KEYS_REMEMBERED_SECONDS))
+    found = _find(tenants.digest(given.credentials), int(monotonic() / KEYS_REMEMBERED_SECONDS))
     if found.read_only and request.method not in READING:
         raise Problem(403, "read_only_key", "This key may read and nothing else.")
     return found

@@ -1,7 +1,9 @@
 """What wraps every request: its id, the answer to what nobody caught, and the most that a body may hold."""
 
+import asyncio
 import logging
 import re
+from contextlib import suppress
 
 import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +14,8 @@ from api.errors import Problem, translate
 log = logging.getLogger(__name__)
 
 PLAIN_BODY_BYTES = 1 << 20
+LINGER_BYTES = 16 << 20
+LINGER_SECONDS = 5.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
@@ -74,8 +78,6 @@ class BodyLimit:
         headers = Headers(scope=scope)
         multipart = headers.get("content-type", "").lower().startswith("multipart/")
         limit = self.multipart_bytes if multipart else PLAIN_BODY_BYTES
-        if int(headers.get("content-length", 0)) > limit:  # the server has refused what is no number
-            raise _too_large(limit)
         read = 0
 
         async def receive_counted() -> Message:
@@ -83,10 +85,29 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > limit:
-                raise _too_large(limit)
+                raise await refusal()
             return message
 
+        async def refusal() -> Problem:
+            if "expect" not in headers:  # who asks before sending gets the answer at once
+                await _read_on(receive)
+            return _too_large(limit)
+
+        if int(headers.get("content-length", 0)) > limit:  # the server has refused what is no number
+            raise await refusal()
         await self.app(scope, receive_counted, send)
+
+
+async def _read_on(receive: Receive) -> None:
+    """Read and drop a little more: most clients listen only after they have sent, and would else see a reset."""
+    left = LINGER_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 def _too_large(limit: int) -> Problem:

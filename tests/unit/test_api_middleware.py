@@ -1,12 +1,14 @@
 import asyncio
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from api import middleware
 from api.errors import Problem
-from api.middleware import PLAIN_BODY_BYTES, BodyLimit, Envelope
+from api.middleware import LINGER_BYTES, PLAIN_BODY_BYTES, BodyLimit, Envelope
 
 
 async def read_all(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -17,14 +19,14 @@ async def read_all(_scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"fine"})
 
 
-def call(app: Any, chunks: tuple[bytes, ...] = (b"",), **headers: str) -> tuple[int, dict[str, str], bytes]:
+def call(app: Any, chunks: Iterable[bytes] = (), **headers: str) -> tuple[int, dict[str, str], bytes]:
     """Send a request to an ASGI application and return status, headers and body of its answer."""
-    waiting = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
-    waiting.append({"type": "http.request", "body": b"", "more_body": False})
+    waiting = iter(chunks)
     sent: list[Message] = []
 
     async def receive() -> Message:
-        return waiting.pop(0)
+        chunk = next(waiting, None)
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
     async def send(message: Message) -> None:
         sent.append(message)
@@ -75,6 +77,39 @@ def test_a_body_may_be_as_long_as_its_kind_allows_and_no_longer(*, declared: boo
 
     assert status(limit) == 200
     assert status(limit + 1) == 413
+
+
+def test_what_is_too_long_is_read_for_a_while_unless_the_client_asked_first() -> None:
+    def left_unread(chunks: int, **headers: str) -> int:
+        unread = iter([bytes(1 << 20)] * chunks)
+        app = Envelope(BodyLimit(read_all, multipart_bytes=10))
+        call(app, unread, content_type="multipart/form-data", content_length=str(chunks << 20), **headers)
+        return len(list(unread))
+
+    assert left_unread(8) == 0
+    assert left_unread(100) == 100 - (LINGER_BYTES >> 20)
+    assert left_unread(8, expect="100-continue") == 8
+
+
+def test_a_client_that_stalls_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "LINGER_SECONDS", 0.01)
+
+    async def stall() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def run() -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        headers = [(b"content-length", b"9999999")]
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+        await Envelope(BodyLimit(read_all, multipart_bytes=10))(scope, stall, send)
+        return sent
+
+    assert asyncio.run(run())[0]["status"] == 413
 
 
 def test_who_sends_too_much_is_told_the_limit_and_cut_off() -> None:
