@@ -166,12 +166,15 @@ def _literals(states: Iterable[State]) -> list[Any]:
 
 
 def orphans(limit: int) -> Any:
-    """Return the query for leased jobs whose worker is gone: handed over (no owner), or its lease has ended."""
+    """Return the query for leased jobs whose worker is gone: handed over (no owner), or its lease has ended.
+
+    The order is the index's: with another the planner walks all jobs for the few orphans that it expects and never are.
+    """
     alive = select(Worker.id).where(Worker.expires_at > func.now())
     return (
         select(Job.id, Job.state)
         .where(Job.state.in_(_literals(LEASED)), or_(Job.owner.is_(None), Job.owner.not_in(alive)))
-        .order_by(Job.id)
+        .order_by(Job.owner)
         .limit(literal_column(str(int(limit))))
         .with_for_update(skip_locked=True)
     )

@@ -1,0 +1,95 @@
+"""How PostgreSQL finds whose turn it is among many: by the index made for it, never by looking at all rows."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, make_url, select, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from cleanplate import batches, db, jobs, outbox
+from cleanplate.models import Job
+from cleanplate.states import State
+from tests.servers import fresh_database
+
+MANY = 20_000
+STATE = """
+    CASE WHEN n % 1000 = 1 THEN 'claimed' WHEN n % 1000 = 2 THEN 'sending' WHEN n % 1000 = 3 THEN 'unconfirmed'
+         WHEN n % 1000 = 4 THEN 'ready' WHEN n % 1000 < 100 THEN 'inflight' WHEN n % 2 = 0 THEN 'queued'
+         ELSE 'succeeded' END
+"""
+FILL = (
+    "INSERT INTO tenants (id, name) VALUES ('ten_1', 'one')",
+    "INSERT INTO endpoints (id, tenant_id, url, secret_encrypted) VALUES ('whe_1', 'ten_1', 'http://x', '-')",
+    "INSERT INTO batches (id, tenant_id) SELECT 'bat_' || n, 'ten_1' FROM generate_series(0, 99) n",
+    "INSERT INTO workers (id, expires_at) SELECT 'w' || n, now() + interval '1 h' FROM generate_series(0, 3) n",
+    f"""
+    INSERT INTO jobs (id, tenant_id, batch_id, image_key, image, mask_key, mask, send_image_key, send_mask_key,
+                      state, tag, owner, account, due_at, result_key, error_code)
+    SELECT 'job_' || lpad(n::text, 8, '0'), 'ten_1', 'bat_' || n % 100, 'k', '{{}}', 'k', '{{}}', 'k', 'k',
+           state, n, 'w' || n % 4, 'default', now() - interval '1 s' * (n % 60), 'k', 'upstream_error'
+    FROM (SELECT n, {STATE} AS state FROM generate_series(1, {MANY}) n) AS given
+    """,
+    f"""
+    INSERT INTO deliveries (id, tenant_id, endpoint_id, event_id, event_type, body, state, due_at)
+    SELECT 'dlv_' || n, 'ten_1', 'whe_1', 'evt_' || n, 'job.failed', '{{}}',
+           CASE n % 100 WHEN 0 THEN 'pending' ELSE 'delivered' END, now() - interval '1 s' * n
+    FROM generate_series(1, {MANY}) n
+    """,
+    "ANALYZE",
+)
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_url: str, migrated_url: str) -> Iterator[Engine]:
+    with fresh_database(postgres_url, make_url(migrated_url).database or "") as url:
+        engine = db.connect(url)
+        with engine.begin() as connection:
+            for statement in FILL:
+                connection.execute(text(statement))
+        yield engine
+        engine.dispose()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", []):
+        yield from nodes(inner)
+
+
+def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
+    """Yield the nodes of the plan for these parameters, and of the one for any, which a busy connection may turn to."""
+    with engine.connect() as connection:
+        given = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
+        (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {given}", given.params).scalar_one()
+        yield list(nodes(plan["Plan"]))
+        dollars = PGDialect_psycopg(paramstyle="numeric_dollar")
+        generic = query.compile(dialect=dollars, compile_kwargs={"render_postcompile": True})
+        statement = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {generic}"
+        with connection.connection.cursor() as cursor:
+            cursor.execute(statement)
+            ((plan,),) = cursor.fetchone()  # type: ignore[misc]
+        yield list(nodes(plan["Plan"]))
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        pytest.param(jobs.next_queued(24), "ix_jobs_claim", id="the next jobs to claim"),
+        pytest.param(jobs.slots_held("default"), "ix_jobs_slots", id="the slots in use"),
+        pytest.param(jobs.orphans(200), "ix_jobs_owner", id="what dead workers left"),
+        pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
+        pytest.param(jobs.due(State.READY, 200), "ix_jobs_ready_due", id="forgotten results"),
+        pytest.param(batches.processing(["bat_1", "bat_2"]), "ix_jobs_batch_processing", id="the jobs under way"),
+        pytest.param(outbox.due(200), "ix_deliveries_due", id="deliveries"),
+        pytest.param(
+            select(Job).where(Job.batch_id == "bat_1", Job.id > "job_00010000").order_by(Job.id).limit(50),
+            "ix_jobs_batch",
+            id="a page of a batch's jobs",
+        ),
+    ],
+)
+def test_it_is_found_by_its_index(filled: Engine, query: Any, index: str) -> None:
+    for plan in plans(filled, query):
+        assert index in {node.get("Index Name") for node in plan}
+        assert {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} <= {"workers"}
