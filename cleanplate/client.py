@@ -38,7 +38,8 @@ class Client:
 
     ``patience_seconds`` bounds how long a repeatable call is tried, or ten seconds while the server has never answered:
     then it is more likely not there than away. ``on_wait`` hears why it is waiting, and None as soon as there is an
-    answer again. Raises ValueError when ``url`` is no http(s) address. All methods raise ``ClientError``.
+    answer again. Raises ValueError when ``url`` is no http(s) address, or holds a password. All methods raise
+    ``ClientError``.
     """
 
     def __init__(
@@ -50,9 +51,8 @@ class Client:
         on_wait: Callable[[str | None], None] = lambda _: None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        address = httpx.URL(url)
-        if address.scheme not in {"http", "https"} or not address.host:
-            raise ValueError(f"{url!r} is no http(s) address")
+        if not _is_address(url):
+            raise ValueError("no http(s) address without user and password")
         self.url = url.rstrip("/")
         self._patience = patience_seconds
         self._met = False
@@ -239,6 +239,14 @@ class _Upload(io.FileIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._go_on()
         return super().read(-1 if size is None else size)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return address.scheme in {"http", "https"} and bool(address.host) and not address.userinfo
 
 
 def _words(error: Exception) -> str:

@@ -1,8 +1,7 @@
 """The client that commands talk through, from the settings."""
 
 from pathlib import Path
-
-import httpx
+from urllib.parse import urlsplit
 
 from cleanplate import settings
 from cleanplate.cli.exits import UsageError
@@ -18,17 +17,17 @@ def connect(url: str | None, progress: Progress) -> Client:
     """
     here = settings.get()
     address = url or here.url
-    key = here.api_key.get_secret_value() if here.api_key else _local_key(address, here.data_dir)
     try:
+        key = here.api_key.get_secret_value() if here.api_key else _local_key(address, here.data_dir)
         return Client(address, key, on_wait=progress.note)
-    except (ValueError, httpx.InvalidURL) as error:
-        raise UsageError(f"{error}; CLEANPLATE_URL or --url has to be one") from error
+    except ValueError as error:
+        raise UsageError(f"CLEANPLATE_URL or --url: {error}") from error
 
 
 def _local_key(url: str, data_dir: Path) -> str | None:
     from cleanplate.local.stack import key_file
 
     file = key_file(data_dir)
-    if httpx.URL(url).host not in LOOPBACK or not file.is_file():
+    if urlsplit(url).hostname not in LOOPBACK or not file.is_file():
         return None
     return file.read_text(encoding="utf-8").strip()

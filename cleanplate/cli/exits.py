@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import typer
-from httpx import InvalidURL
 
 from cleanplate.cli.manifest import ManifestError
 from cleanplate.cli.run import OutOfCreditsError
@@ -35,7 +34,6 @@ class UsageError(Exception):
 ENDS: dict[type[Exception], tuple[Code, str]] = {
     UsageError: (Code.USAGE, ""),
     ManifestError: (Code.USAGE, ""),
-    InvalidURL: (Code.USAGE, "CLEANPLATE_URL or --url has to be an http(s) address"),
     NotFoundError: (Code.USAGE, "is it of this server, and of this key?"),
     AuthError: (Code.AUTH, "set CLEANPLATE_API_KEY; `cleanplate keys create` makes a key"),
     CreditsError: (Code.CREDITS, ""),
@@ -47,10 +45,10 @@ ENDS: dict[type[Exception], tuple[Code, str]] = {
 """The first that fits counts."""
 
 
-def end(work: Callable[[], Code]) -> NoReturn:
+def end(work: Callable[[], Code], *, resumable: bool = True) -> NoReturn:
     """Do the work of a command and leave with its code; SIGTERM is taken as Ctrl-C.
 
-    Whatever is left to do is picked up by the same command, so that is what is told to resume with.
+    What is left to do when it is ``resumable`` is picked up by the same command, so that is told.
     """
     standing = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -63,7 +61,7 @@ def end(work: Callable[[], Code]) -> NoReturn:
         _say(f"{error}" + (f" ({hint})" if hint else ""))
     finally:
         signal.signal(signal.SIGTERM, standing)
-    if code not in {Code.OK, Code.USAGE, Code.SOME_FAILED}:
+    if resumable and code not in {Code.OK, Code.USAGE, Code.SOME_FAILED}:
         _say(f"resume with: {this_command()}")
     raise typer.Exit(code)
 

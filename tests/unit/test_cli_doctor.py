@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from cleanplate import settings
+from cleanplate.cli import connect, main
+from tests.fake_api import FakeApi, problem
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApi:
+    api = FakeApi()
+    monkeypatch.setattr(connect, "Client", lambda _url, _key, on_wait: api.client(on_wait=on_wait))
+    for name in ("DATABASE_URL", "REDIS_URL", "STORAGE_URL", "BFL_API_KEY", "CLEANPLATE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLEANPLATE_DATA_DIR", str(tmp_path))
+    settings.get.cache_clear()
+    monkeypatch.setattr(api, "before", lambda request: httpx.Response(200) if request.url.path == "/readyz" else None)
+    return api
+
+
+def doctor() -> Result:
+    try:
+        return CliRunner().invoke(main, ["doctor"])
+    finally:
+        settings.get.cache_clear()
+
+
+def test_all_well_is_a_line_each_and_zero(api: FakeApi) -> None:
+    assert api
+    result = doctor()
+    assert result.exit_code == 0
+    assert {line[:2] for line in result.stdout.splitlines()} == {"ok"}
+    for part in ("cleanplate", "postgresql", "redis", "store", "upstream", "api", "key", "conveyor"):
+        assert f"ok  {part:<11} " in result.stdout
+
+
+def test_a_server_that_is_not_there_is_told_without_waiting_for_it(api: FakeApi) -> None:
+    api.before = lambda _: httpx.ConnectError("refused")
+    result = doctor()
+    assert (result.exit_code, len(api.requests)) == (1, 1)
+    assert "!!  api" in result.stdout
+
+
+def test_a_refused_key_and_a_pause_are_told(api: FakeApi) -> None:
+    ready = api.before
+    api.before = lambda request: ready(request) or problem(401, "unauthorized")
+    assert "!!  key         refused" in doctor().stdout
+    api.before = ready
+    api.upstream = {"paused": True, "paused_reason": "credits", "paused_detail": "empty"}
+    result = doctor()
+    assert result.exit_code == 1
+    assert "!!  conveyor    paused (credits: empty)" in result.stdout
+
+
+def test_urls_are_shown_without_their_secrets(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert api
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@db.test:5432/clean?password=hunter2")
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache.test/0")
+    settings.get.cache_clear()
+    result = doctor()
+    assert "hunter2" not in result.output
+    assert "postgresql://db.test/clean, by DATABASE_URL" in result.stdout
