@@ -2,7 +2,11 @@
 
 import typer
 
+from cleanplate.cli import keys
+from cleanplate.cli.demo.command import demo
+from cleanplate.cli.doctor import doctor
 from cleanplate.cli.erase import erase
+from cleanplate.cli.operate import healthcheck, migrate
 from cleanplate.cli.up import up
 from cleanplate.cli.watch import download, watch
 
@@ -13,5 +17,6 @@ main = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they would print local variables, and with them keys
 )
-for command in (up, erase, watch, download):
+for command in (demo, up, erase, watch, download, doctor, migrate, healthcheck):
     main.command()(command)
+main.add_typer(keys.app, name="keys")
