@@ -21,7 +21,7 @@ from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job, Worker
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import State
-from cleanplate.storage import Store, open_store
+from cleanplate.storage import Store, StoreError, open_store
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
@@ -77,7 +77,10 @@ class Sweeper(threading.Thread):
         list(self._helpers.map(finalize, here[:HERE]))
         if time.monotonic() >= self._objects_at:
             self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
-            sweep_objects(open_store(settings.get().storage_url))
+            try:
+                sweep_objects(open_store(settings.get().storage_url))
+            except StoreError as error:
+                log.warning("the object store is away: it is swept in an hour (%s)", error)
 
 
 def decide_unconfirmed(tx: db.Transaction, policy: str, max_submits: int) -> None:

@@ -1,0 +1,269 @@
+"""What nobody works on any more is found and moved on."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
+
+from cleanplate import db, jobs, outbox, queue
+from cleanplate.models import Attempt, Job, Worker
+from cleanplate.states import State
+from cleanplate.storage import Store, open_store
+from tests import rows
+from worker import sweep
+from worker.sweep import Sweeper
+
+pytestmark = pytest.mark.usefixtures("database")
+
+Hints = list[tuple[str, str]]
+DAY = 24 * 3600
+
+
+def ago(seconds: float) -> Any:
+    return func.now() - timedelta(seconds=seconds)
+
+
+def unconfirmed(*, due_seconds_ago: float = 1.0, submits: int = 1) -> str:
+    """A job that so many submits left without an answer."""
+    with db.transaction() as tx:
+        job_id = rows.job(tx, State.UNCONFIRMED, due_at=ago(due_seconds_ago), attempts=submits)
+        lost = {"job_id": job_id, "account": rows.ACCOUNT, "worker": rows.WORKER}
+        tx.add_all(Attempt(**lost, number=number, outcome="unconfirmed") for number in range(1, submits))
+    return job_id
+
+
+def ready(*, due_seconds_ago: float = 1.0, window_seconds: float | None = 599.0) -> str:
+    ends = None if window_seconds is None else ago(-window_seconds)
+    with db.transaction() as tx:
+        return rows.job(tx, State.READY, due_at=ago(due_seconds_ago), window_ends=ends)
+
+
+def decide(policy: str, max_submits: int = 3) -> None:
+    with db.transaction() as tx:
+        sweep.decide_unconfirmed(tx, policy, max_submits)
+
+
+def row(job_id: str) -> Job:
+    with db.transaction() as tx:
+        return tx.get_one(Job, job_id)
+
+
+@pytest.fixture
+def finalized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The jobs that the sweeping worker finalized itself."""
+    here: list[str] = []
+    monkeypatch.setattr(sweep, "finalize", here.append)
+    return here
+
+
+@pytest.fixture
+def sweeper() -> Sweeper:
+    return Sweeper(on_death=pytest.fail)
+
+
+# -- unconfirmed submits -----------------------------------------------------------------------------------------------
+
+
+def test_a_submit_without_an_answer_is_sent_again_by_policy_after_the_hold_time() -> None:
+    due, held = unconfirmed(), unconfirmed(due_seconds_ago=-10.0)
+    decide("resubmit")
+    assert (row(due).state, row(held).state) == ("queued", "unconfirmed")
+    with db.transaction() as tx:
+        assert rows.events(tx, due) == [("queued", "no answer came: sent again by policy", None)]
+        assert tx.scalar(jobs.slots_held(rows.ACCOUNT)) == 1
+        assert [job.id for job in jobs.claim(tx, "w1", 5)] == [due]
+
+
+def test_by_the_other_policy_it_fails_and_is_never_paid_twice() -> None:
+    due, held = unconfirmed(), unconfirmed(due_seconds_ago=-10.0)
+    decide("fail")
+    assert (row(due).state, row(held).state) == ("failed", "unconfirmed")
+    assert row(due).error_code == "submit_unconfirmed"
+    assert row(due).error_detail == "no answer came to 1 submit(s); it is not sent again"
+
+
+@pytest.mark.parametrize(("submits", "state"), [(2, "queued"), (3, "failed"), (4, "failed")])
+def test_a_job_is_sent_again_only_so_often(submits: int, state: str) -> None:
+    job_id = unconfirmed(submits=submits)
+    decide("resubmit", max_submits=3)
+    assert row(job_id).state == state
+
+
+def test_an_answer_that_was_refused_does_not_count_as_a_submit_without_an_answer() -> None:
+    job_id = unconfirmed(submits=3)
+    with db.transaction() as tx:
+        for attempt in rows.attempts(tx, job_id)[:2]:
+            attempt.outcome = "not_accepted"
+    decide("resubmit", max_submits=2)
+    assert row(job_id).state == "queued"
+
+
+# -- forgotten results -------------------------------------------------------------------------------------------------
+
+
+def test_results_that_nobody_began_to_store_are_found_oldest_first_and_put_off() -> None:
+    fresh, old, aged, unknown = (
+        ready(due_seconds_ago=1.0),
+        ready(due_seconds_ago=20.0),
+        ready(due_seconds_ago=5.0, window_seconds=560.0),
+        ready(due_seconds_ago=3.0, window_seconds=None),
+    )
+    ready(due_seconds_ago=-5.0)
+    with db.transaction() as tx:
+        assert sweep.forgotten_results(tx) == [(old, False), (aged, True), (unknown, True), (fresh, False)]
+    with db.transaction() as tx:
+        assert sweep.forgotten_results(tx) == []
+        left = func.extract("epoch", Job.due_at - func.now())
+        assert float(tx.scalar(select(left).where(Job.id == old)) or 0) == pytest.approx(sweep.RESEND_SECONDS, abs=2.0)
+
+
+def test_a_forgotten_result_is_hinted_at_again(sweeper: Sweeper, hints: Hints, finalized: list[str]) -> None:
+    job_id = ready()
+    sweeper._round()
+    sweeper._round()
+    assert hints == [("finalize", job_id)]
+    assert finalized == []
+
+
+def test_a_result_that_waits_too_long_is_stored_by_the_sweeping_worker_itself(
+    sweeper: Sweeper, hints: Hints, finalized: list[str]
+) -> None:
+    job_id = ready(window_seconds=sweep.RESULT_WINDOW_SECONDS - sweep.AGED_SECONDS - 1)
+    sweeper._round()
+    assert (hints, finalized) == ([], [job_id])
+
+
+def test_so_is_every_result_when_no_broker_takes_the_hint(
+    sweeper: Sweeper, finalized: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "send", lambda *_: False)
+    job_ids = [ready(due_seconds_ago=10.0 - number) for number in range(3)]
+    sweeper._round()
+    assert sorted(finalized) == job_ids
+
+
+# -- deliveries and workers --------------------------------------------------------------------------------------------
+
+
+def test_a_delivery_that_is_due_is_hinted_at(sweeper: Sweeper, hints: Hints) -> None:
+    with db.transaction() as tx:
+        rows.deaf_endpoint(tx)
+        outbox.publish(tx, rows.TENANT, "webhook.test", {})
+    (first,) = hints
+    hints.clear()
+    sweeper._round()
+    assert hints == [first]
+
+
+def test_a_lease_is_forgotten_long_after_it_ended(sweeper: Sweeper) -> None:
+    with db.transaction() as tx:
+        for name, left in (("alive", 5), ("dead", -60), ("long dead", -3600)):
+            rows.worker(tx, name, lease_seconds=left)
+    sweeper._round()
+    with db.transaction() as tx:
+        assert set(tx.scalars(select(Worker.id))) == {"alive", "dead"}
+
+
+# -- the sweeper itself ------------------------------------------------------------------------------------------------
+
+
+def test_one_worker_sweeps_at_a_time(sweeper: Sweeper, hints: Hints) -> None:
+    ready()
+    with db.transaction() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(hashtext('cleanplate.sweep'))"))
+        sweeper._round()
+        assert hints == []
+    sweeper._round()
+    assert len(hints) == 1
+
+
+def test_a_database_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "EVERY_SECONDS", 0.001)
+    rounds = 0
+    ended = threading.Event()
+
+    def fail_twice() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds < 3:
+            raise OperationalError("SELECT 1", {}, ConnectionError("away"))
+        ended.set()
+
+    sweeper = Sweeper(on_death=pytest.fail)
+    monkeypatch.setattr(sweeper, "_round", fail_twice)
+    sweeper.start()
+    assert ended.wait(10)
+    sweeper.end()
+    sweeper.join(10)
+    assert not sweeper.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_sweeper_that_breaks_brings_its_worker_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "EVERY_SECONDS", 0.001)
+    deaths: list[BaseException] = []
+    sweeper = Sweeper(on_death=deaths.append)
+    monkeypatch.setattr(sweeper, "_round", lambda: 1 / 0)
+    sweeper.start()
+    sweeper.join(10)
+    assert [type(death) for death in deaths] == [ZeroDivisionError]
+
+
+# -- objects -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store((tmp_path / "objects").as_uri())
+
+
+def put(store: Store, directory: Path, key: str, *, age_seconds: float = 2 * DAY) -> str:
+    store.put(key, b"x", media_type="image/png")
+    long_ago = time.time() - age_seconds
+    os.utime(directory / "objects" / key, (long_ago, long_ago))
+    return key
+
+
+def test_only_objects_that_no_row_names_and_that_are_a_day_old_are_deleted(store: Store, tmp_path: Path) -> None:
+    with db.transaction() as tx:
+        known = rows.job(tx)
+    kept = [
+        put(store, tmp_path, f"inputs/{known}/image"),
+        put(store, tmp_path, f"inputs/{known}/send-mask"),
+        put(store, tmp_path, f"results/{known}.png"),
+        put(store, tmp_path, "inputs/job_young/image", age_seconds=DAY - 60),
+        put(store, tmp_path, "elsewhere/job_old/image"),
+    ]
+    put(store, tmp_path, "inputs/job_old/image")
+    put(store, tmp_path, "inputs/job_old/mask")
+    put(store, tmp_path, "results/job_old.webp")
+    assert sweep.sweep_objects(store) == 3
+    assert sorted(
+        stat.key for prefix in ("inputs/", "results/", "elsewhere/") for stat in store.list(prefix)
+    ) == sorted(kept)
+    assert sweep.sweep_objects(store) == 0
+
+
+def test_many_objects_are_swept_page_by_page(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "BATCH", 3)
+    for number in range(10):
+        put(store, tmp_path, f"inputs/job_{number}/image")
+    assert sweep.sweep_objects(store) == 10
+    assert list(store.list("inputs/")) == []
+
+
+def test_a_store_that_is_away_when_it_should_be_swept_brings_nobody_down(
+    sweeper: Sweeper, configure: Callable[..., None], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no directory")
+    configure(STORAGE_URL=(tmp_path / "file").as_uri())
+    sweeper._objects_at = 0.0
+    sweeper._round()
+    assert sweeper._objects_at > time.monotonic() + sweep.OBJECTS_EVERY_SECONDS / 2
