@@ -36,7 +36,7 @@ HARMLESS = frozenset({DUPLICATE, IGNORED})
 """Codes of items that an atomic batch goes on without: they are no picture, or are in the batch already."""
 
 _workers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="intake")
-_turn = BoundedSemaphore(AT_ONCE)  # pictures decoded at once, by pairs of batches and single jobs in a fair mix
+_turn = BoundedSemaphore(AT_ONCE)  # pairs in memory at once, those of batches and single jobs in a fair mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +114,18 @@ def _findings(form: Form, params: Params, candidate: Upload) -> Checked | Reject
 
 def put(form: Form, checked: Checked, params: Params) -> Stored:
     """Store both files, and what the upstream will be sent where that differs. Raises ``StoreUnavailable`` and such."""
-    image, mask = form.read(checked.upload.image), form.read(checked.upload.mask)
-    with _turn:
-        sent = payload.prepare(image, mask, mask_invert=params.mask_invert)
     at = f"inputs/{checked.upload.job_id}"
     keys = {"image_key": f"{at}/image", "mask_key": f"{at}/mask"}
-    store().put(keys["image_key"], image, media_type=f"image/{checked.facts.image.format}")
-    store().put(keys["mask_key"], mask, media_type=f"image/{checked.facts.mask.format}")
-    for name, data, original in (("image", sent.image, image), ("mask", sent.mask, mask)):
-        keys[f"send_{name}_key"] = keys[f"{name}_key"] if data == original else f"{at}/send-{name}"
-        if data != original:
-            kind = "png" if data.startswith(PNG_SIGNATURE) else "jpeg"
-            store().put(keys[f"send_{name}_key"], data, media_type=f"image/{kind}")
+    with _turn:
+        image, mask = form.read(checked.upload.image), form.read(checked.upload.mask)
+        store().put(keys["image_key"], image, media_type=f"image/{checked.facts.image.format}")
+        store().put(keys["mask_key"], mask, media_type=f"image/{checked.facts.mask.format}")
+        sent = payload.prepare(image, mask, mask_invert=params.mask_invert)
+        for name, data, original in (("image", sent.image, image), ("mask", sent.mask, mask)):
+            keys[f"send_{name}_key"] = keys[f"{name}_key"] if data == original else f"{at}/send-{name}"
+            if data != original:
+                kind = "png" if data.startswith(PNG_SIGNATURE) else "jpeg"
+                store().put(keys[f"send_{name}_key"], data, media_type=f"image/{kind}")
     return Stored(checked.upload, checked.facts, keys)
 
 
