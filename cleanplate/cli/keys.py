@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,9 +12,6 @@ from sqlalchemy.exc import ProgrammingError
 from cleanplate import settings, tenants
 from cleanplate.cli.exits import Code
 from cleanplate.db import AWAY, Transaction, connect
-
-DATABASE_FILE = "database-url"
-"""Where a running ``cleanplate up`` tells its database, in its data directory; mode 600, one line."""
 
 app = typer.Typer(help="Make, list and revoke API keys. Works on the database, not over the API.", no_args_is_help=True)
 
@@ -99,8 +95,10 @@ def _database() -> Iterator[Transaction]:
 
 
 def _url() -> str:
+    from cleanplate.local.stack import database_file
+
     here = settings.get()
-    file = Path(here.data_dir, DATABASE_FILE)
+    file = database_file(here.data_dir)
     if "database_url" not in here.model_fields_set and file.is_file():
         return file.read_text(encoding="utf-8").strip()
     return here.database_url

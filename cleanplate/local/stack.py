@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cleanplate.local import commands, environment, ports, postgres, redis
 from cleanplate.local.errors import ServiceFailedError
+from cleanplate.local.files import write_private
 from cleanplate.local.logs import Log
 from cleanplate.local.service import Server, Service
 from cleanplate.local.supervisor import Supervisor, to_stderr
@@ -67,12 +68,15 @@ def running(
         env |= {name: server.url for name, server in servers.items()}
         if DATABASE in servers:
             env[DATABASE] = postgres.ensure_database(env[DATABASE], "cleanplate")
+            write_private(database_file(data_dir), f"{env[DATABASE]}\n")
+        url = f"http://{ports.HOST}:{port}"
+        env["CLEANPLATE_URL"] = url  # links in webhooks start with it
         if simulated:
             env |= environment.of_simulator(_simulator_urls(supervisor))
         _prepare(data_dir, env)
         supervisor.start(*_processes(settings, port, env))
         yield Running(
-            url=f"http://{ports.HOST}:{port}",
+            url=url,
             data_dir=data_dir,
             simulator_url=env["BFL_BASE_URL"] if simulated else None,
             supervisor=supervisor,
@@ -84,6 +88,11 @@ def running(
 def key_file(data_dir: Path) -> Path:
     """Return where a stack keeps its API key, mode 600."""
     return data_dir / "api-key"
+
+
+def database_file(data_dir: Path) -> Path:
+    """Return where a stack tells ``cleanplate keys`` its embedded database, mode 600."""
+    return data_dir / "database-url"
 
 
 def _servers(settings: Settings, data_dir: Path) -> dict[str, Server]:

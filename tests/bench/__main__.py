@@ -49,7 +49,7 @@ def run(folder: Path, count: int, slots: int, latency: float, pixels: int) -> di
         finish(running.erase(folder / "photos", folder / "out"), seconds=3600)
         seconds = time.monotonic() - began
         ledger, stats = _ledger(running), running.stats()
-        with psycopg.connect((folder / "data" / "database-url").read_text().strip()) as connection:
+        with psycopg.connect(running.running.environment["DATABASE_URL"]) as connection:
             row = connection.execute(READY_TO_STORED).fetchone()
     assert row is not None
     median, late = row[0]

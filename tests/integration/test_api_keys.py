@@ -8,7 +8,8 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
 from cleanplate import db, settings, tenants
-from cleanplate.cli.keys import DATABASE_FILE, app
+from cleanplate.cli.keys import app
+from cleanplate.local.stack import database_file
 from tests.servers import fresh_database
 
 Run = Callable[..., Result]
@@ -75,7 +76,7 @@ def test_without_a_database_url_that_of_a_running_stack_is_used(
     run: Run, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run("create", "here")
-    (tmp_path / DATABASE_FILE).write_text(f"{settings.get().database_url}\n", encoding="utf-8")
+    database_file(tmp_path).write_text(f"{settings.get().database_url}\n", encoding="utf-8")
     monkeypatch.delenv("DATABASE_URL")
     configure(CLEANPLATE_DATA_DIR=str(tmp_path))
     assert [key["name"] for key in json.loads(run("list", "--json").stdout)] == ["here"]

@@ -23,7 +23,7 @@ def test_all_is_stored_and_what_was_in_flight_is_adopted_not_paid_again(tmp_path
             os.kill(running.pid("conveyor"), signal.SIGKILL)
         finish(erase)
         stats = running.stats()
-        events = _reasons(running.running.data_dir)
+        events = _reasons(running.running.environment["DATABASE_URL"])
 
     assert len(stored(out)) == PHOTOS
     on_the_wire = events.get("the worker died while the submit was on the wire", 0)
@@ -31,7 +31,6 @@ def test_all_is_stored_and_what_was_in_flight_is_adopted_not_paid_again(tmp_path
     assert stats["submits"].get("429", 0) == 0, "slots are counted where a dead worker cannot forget them"
 
 
-def _reasons(data_dir: Path) -> dict[str, int]:
-    url = (data_dir / "database-url").read_text().strip()
+def _reasons(url: str) -> dict[str, int]:
     with psycopg.connect(url) as connection:
         return dict(connection.execute("SELECT reason, count(*) FROM job_events GROUP BY reason").fetchall())
