@@ -204,7 +204,7 @@ class Client:
                 if wait > left:
                     raise UnreachableError(f"{self.url} does not answer ({_words(error)})") from error
                 self._waiting = True
-                self._on_wait(f"{self.url} does not answer ({_words(error)}); trying for another {left:.0f} s")
+                self._on_wait(f"waiting for {self.url}, up to {left:.0f} s more ({_words(error)})")
             else:
                 self._met = True
                 if self._waiting:

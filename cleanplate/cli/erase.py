@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 
 from cleanplate import settings
 from cleanplate.cli import plan as planning
@@ -40,14 +41,9 @@ def erase(
     again after an interrupt or a crash: nothing is uploaded, paid for or downloaded twice. Photos that are new or have
     changed, and other params, make a further batch of just these. The key is read from CLEANPLATE_API_KEY.
     """
-    options = BatchOptions(
-        name=name or folder.resolve().name,
-        params=Params(dilate_pixels=dilate, output_format=output_format),
-        mask_suffix=mask_suffix,
-        seal=False,
-    )
 
     def work() -> Code:
+        options = _options(name or folder.resolve().name[:200], dilate, output_format, mask_suffix)
         with Progress("erasing") as progress:
             photos = _look(folder, out, mask_suffix, progress)
             if dry_run:
@@ -63,6 +59,15 @@ def erase(
         return Code.SOME_FAILED if report.failures else Code.OK
 
     end(work)
+
+
+def _options(name: str, dilate: int, output_format: str, mask_suffix: str) -> BatchOptions:
+    params = {"dilate_pixels": dilate, "output_format": output_format}
+    try:
+        return BatchOptions.model_validate({"name": name, "params": params, "mask_suffix": mask_suffix, "seal": False})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise UsageError(f"{wrong['loc'][-1]}: {wrong['msg']}") from error
 
 
 def _look(folder: Path, out: Path, mask_suffix: str, progress: Progress) -> Photos:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
@@ -117,11 +117,12 @@ class Progress:
             self._show_plain(standing, now)
 
     def _show_bar(self, bar: "_Bar", standing: Standing) -> None:
-        states, pace = standing.words(), self._pace.words(standing)
+        bar.states = standing.words()
+        pace = self._pace.words(standing)
         if self._task is None:
             bar.start()
-            self._task = bar.add_task(self._label, states=states, pace=pace)
-        bar.update(self._task, total=standing.total, completed=standing.settled, states=states, pace=pace)
+            self._task = bar.add_task(self._label, pace=pace)
+        bar.update(self._task, total=standing.total, completed=standing.settled, pace=pace)
 
     def _show_plain(self, standing: Standing, now: float) -> None:
         text = f"{self._label} {standing.settled}/{standing.total}"
@@ -134,33 +135,24 @@ class Progress:
 
 
 class _Bar(Bars):
-    """One bar with a line below it for what holds things up."""
+    """One bar, with a line below it for the states and one for what holds things up."""
 
     def __init__(self, console: Console) -> None:
+        self.states = ""
+        self.note: str | None = None
         columns: tuple[ProgressColumn, ...] = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            _Field("states"),
-            _Field("pace"),
+            TextColumn("{task.fields[pace]}"),
         )
         super().__init__(*columns, console=console, expand=True, refresh_per_second=5)
 
-    note: str | None = None
-
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
-        if self.note:
-            yield Text(self.note, style="yellow", overflow="ellipsis", no_wrap=True)
-
-
-class _Field(ProgressColumn):
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
-
-    def render(self, task: Task) -> Text:
-        return Text(task.fields[self._name], no_wrap=True, overflow="ellipsis")
+        for text, style in ((self.states, "dim"), (self.note, "yellow")):
+            if text:
+                yield Text(text, style, overflow="ellipsis", no_wrap=True)
 
 
 def _kind(note: str) -> str:

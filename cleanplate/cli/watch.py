@@ -11,7 +11,7 @@ from cleanplate.cli.exits import Code, end
 from cleanplate.cli.follow import Follower
 from cleanplate.cli.manifest import Manifest
 from cleanplate.cli.progress import Progress
-from cleanplate.cli.report import Report
+from cleanplate.cli.report import Report, listed
 from cleanplate.cli.run import Run
 
 BatchId = Annotated[str, typer.Argument(metavar="BATCH_ID")]
@@ -43,7 +43,12 @@ def _to_its_end(batch_id: str, out: Path | None, *, as_json: bool, url: str | No
         Manifest(out) if out else nullcontext() as manifest,
     ):
         run = Run(client, progress, report, manifest)
-        run.follow(Follower(client, client.batch(batch_id)))
+        follower = Follower(client, client.batch(batch_id))
+        run.follow(follower)
         run.until_settled()
-    report.summary(out=out, batches=[batch_id])
+        if refused := follower.batch.rejected:
+            progress.say(
+                listed(f"{len(refused)} items were refused:", [f"{one.item}: {one.detail}" for one in refused])
+            )
+    report.summary(out=out, batches=[batch_id], alone=follower.batch.rejected)
     return Code.SOME_FAILED if report.failures else Code.OK

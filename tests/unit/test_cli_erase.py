@@ -249,6 +249,13 @@ def test_a_dry_run_touches_neither_server_nor_disk(erase: Any, api: FakeApi, tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--mask-suffix=", "--dilate=101", "--format=gif", f"--name={'x' * 201}"])
+def test_an_option_that_cannot_be_is_a_usage_error(erase: Any, api: FakeApi, option: str) -> None:
+    result = erase(option)
+    assert (result.exit_code, api.requests) == (2, [])
+    assert option[2:].partition("=")[0].replace("-", "_") in result.stderr.replace("-", "_")
+
+
 def test_a_folder_without_pairs_is_a_usage_error(api: FakeApi, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = CliRunner().invoke(main, ["erase", str(tmp_path / "empty"), "--out", str(tmp_path / "out")])
@@ -299,7 +306,7 @@ def test_a_server_that_goes_away_in_the_middle_is_waited_for(erase: Any, api: Fa
     )
     result = erase()
     assert result.exit_code == 0
-    assert result.stderr.count("does not answer (refused); trying for another") == 1
+    assert result.stderr.count("waiting for http://api.test, up to") == 1
 
 
 def test_an_upstream_without_credits_ends_the_run_once_nothing_moves(erase: Any, api: FakeApi) -> None:
@@ -382,6 +389,13 @@ def test_watch_tells_each_job_and_saves_nothing(erase: Any, api: FakeApi) -> Non
         "deep/c": "succeeded",
     }
     assert (summary["total"], summary["out"], api.downloaded) == (3, None, [])
+
+
+def test_watch_tells_what_was_refused_too(erase: Any, api: FakeApi) -> None:
+    batch_id = told(erase("--json"))[1]["batches"][0]
+    api.batches[batch_id]["rejected"] = [{"item": "x.jpg", "code": "mask_empty", "detail": "no pixel is marked"}]
+    result = CliRunner().invoke(main, ["watch", batch_id])
+    assert "1 items were refused:\n  x.jpg: no pixel is marked" in result.stderr
 
 
 def test_watching_an_unknown_batch_is_a_usage_error(api: FakeApi) -> None:
