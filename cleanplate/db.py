@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, create_engine, make_url, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from cleanplate import settings
@@ -16,8 +16,20 @@ from cleanplate import settings
 if TYPE_CHECKING:
     from alembic.config import Config  # loaded when a migration runs: no worker should wait a second for it
 
-AWAY = (OperationalError, InterfaceError)
-"""What is raised when the server is away, restarting or too busy: try again later."""
+AWAY = (OperationalError, InterfaceError, InternalError)
+"""What is raised when the server is away, restarting or too busy, or has ended a transaction that stood still: try
+again later."""
+
+
+SESSION = {
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "timezone": "UTC",
+}
 
 
 def engine() -> Engine:
@@ -34,7 +46,8 @@ def connect(url: str) -> Engine:
     """Return an engine for a ``postgresql://`` URL, whose errors do not repeat what was written: it may be a secret.
 
     A dead server is noticed in seconds: connecting takes 5 s at most, a silent socket is probed, and no statement may
-    run for more than 30 s or wait for a lock for more than 10 s.
+    run for more than 30 s or wait for a lock for more than 10 s. The server notices a dead machine as soon, and ends a
+    transaction in which nothing happens for 30 s: neither may keep its locks, the one of the slots least of all.
     """
     return create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
@@ -47,7 +60,8 @@ def connect(url: str) -> Engine:
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
-            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c timezone=UTC",
+            "tcp_user_timeout": 10_000,
+            "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
         },
     )
 

@@ -6,11 +6,13 @@ whether there is anything to do, so messages that come twice, late or never chan
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final, assert_never
 
 import httpx
-from sqlalchemy import func, update
+from sqlalchemy import func, select, text, update
 
 from cleanplate import db, jobs, settings
 from cleanplate.imaging.composite import finish
@@ -28,13 +30,29 @@ log = logging.getLogger(__name__)
 READY: Final = frozenset({State.READY})
 CRASHES_ALLOWED: Final = 3
 FETCHES_ALLOWED: Final = 3
-WORK_SECONDS: Final = 60.0
+WORK_SECONDS: Final = 5.0
+WORK_SECONDS_MOST: Final = 150
 LATER_SECONDS: Final = 2.0
 SUFFIX: Final = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 
 def finalize(job_id: str) -> None:
-    """Bring one job from ``ready`` to its end, as far as it goes now."""
+    """Bring one job from ``ready`` to its end, as far as it goes now, unless somebody is at it already."""
+    with _alone(job_id) as alone:
+        if alone:
+            _finalize(job_id)
+
+
+@contextmanager
+def _alone(job_id: str) -> Iterator[bool]:
+    """Yield whether nobody else is at the job; the database sees to it, and knows at once when a worker has died."""
+    with db.engine().connect() as connection:
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{WORK_SECONDS_MOST}s'"))
+        lock = func.pg_try_advisory_xact_lock(func.hashtextextended(f"cleanplate.finalize.{job_id}", 0))
+        yield bool(connection.scalar(select(lock)))
+
+
+def _finalize(job_id: str) -> None:
     with db.transaction() as tx:
         job = _begin(tx, job_id)
     if job is None:

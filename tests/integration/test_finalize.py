@@ -1,14 +1,16 @@
 """From a result's address to a stored picture and a job that succeeded, or to a reason why not."""
 
+import asyncio
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from cleanplate import db, jobs, outbox
 from cleanplate.models import Delivery, Job
@@ -133,15 +135,32 @@ def test_a_message_that_comes_again_changes_nothing(store: Store, site: web.Site
     assert len(site.requests) == 1
 
 
-def test_two_messages_at_once_are_one_commit(store: Store, site: web.Site) -> None:
+def test_messages_that_come_at_once_are_one_piece_of_work_and_one_commit(store: Store, site: web.Site) -> None:
     with db.transaction() as tx:
         rows.deaf_endpoint(tx)
     job_id = ready(store, site)
-    at_once([lambda: finalize.finalize(job_id)] * 2)
+    others_are_gone = threading.Event()
+
+    async def wait(request: Any) -> Any:
+        await asyncio.to_thread(others_are_gone.wait)
+        return await web.says(200, RESULT)(request)
+
+    site.answer = wait
+    ends = []
+
+    def work() -> None:
+        finalize.finalize(job_id)
+        ends.append(row(job_id).state)
+        if len(ends) == 5:
+            others_are_gone.set()
+
+    at_once([work] * 6)
+    assert ends == ["ready"] * 5 + ["succeeded"]
     assert events(job_id) == ["succeeded"]
+    assert row(job_id).finalize_starts == 1
     with db.transaction() as tx:
         assert tx.scalar(select(func.count()).select_from(Delivery)) == 1
-    assert [stat.key for stat in store.list("results/")] == [f"results/{job_id}.png"]
+    assert len(site.requests) == 1
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.READY}))
@@ -291,12 +310,31 @@ def test_while_it_works_its_start_is_counted_and_the_rescuer_is_put_off(store: S
     seen = []
 
     async def look(request: Any) -> Any:
-        seen.append((row(job_id).finalize_starts, round(due_seconds(job_id), -1)))
+        seen.append((row(job_id).finalize_starts, due_seconds(job_id)))
         return await web.says(200, RESULT)(request)
 
     site.answer = look
     finalize.finalize(job_id)
-    assert seen == [(1, finalize.WORK_SECONDS)]
+    assert seen == [(1, pytest.approx(finalize.WORK_SECONDS, abs=1.5))]
+
+
+def test_a_worker_whose_machine_dies_lets_go_of_the_job(store: Store, site: web.Site) -> None:
+    job_id = ready(store, site)
+
+    def die_at_work() -> None:
+        with finalize._alone(job_id) as first, finalize._alone(job_id) as second:
+            assert (first, second) == (True, False)
+            with db.engine().connect() as connection:
+                idle = (
+                    "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' ORDER BY xact_start LIMIT 1"
+                )
+                died = connection.execute(text(f"SELECT pg_terminate_backend(({idle}), 10000)"))
+                assert died.scalar()
+            finalize.finalize(job_id)
+
+    with pytest.raises(db.AWAY):
+        die_at_work()
+    assert row(job_id).state == "succeeded"
 
 
 def test_a_picture_that_brings_down_whoever_works_on_it_is_left_alone_after_three_times(

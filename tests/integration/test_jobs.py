@@ -97,6 +97,18 @@ def test_the_database_refuses_a_row_that_lacks_what_its_state_needs(
         connection.execute(update(Job).where(Job.id == job_id).values(**values))
 
 
+def test_a_transaction_that_stands_still_is_ended_and_its_locks_with_it() -> None:
+    job_id = made()
+    with db.engine().connect() as frozen:
+        frozen.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+        frozen.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+        assert apply(change(job_id, State.QUEUED, State.CLAIMED)) == {job_id}
+        with pytest.raises(db.AWAY):
+            frozen.execute(text("SELECT 1"))
+    with db.engine().connect() as connection:
+        assert connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar() == "30s"
+
+
 # -- apply -------------------------------------------------------------------------------------------------------------
 
 
