@@ -11,6 +11,9 @@ from cleanplate.db import Transaction
 from cleanplate.models import Account, Batch, Job
 from cleanplate.states import PROCESSING
 
+REJECTED_TOLD = 20
+"""Rejections that a webhook carries, so that it stays small; the batch itself lists them all."""
+
 
 def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
     """Add jobs that have just ended to the counts of their batches, and end each batch whose last job this was.
@@ -44,7 +47,9 @@ def settle(tx: Transaction, batch_id: str) -> bool:
         return False
     row = tx.get_one(Batch, batch_id, populate_existing=True)
     kind = "batch.cancelled" if row.cancelled and row.cancelled == row.total else "batch.completed"
-    outbox.publish(tx, row.tenant_id, kind, resource(tx, row).model_dump(mode="json"), {row.endpoint_id})
+    whole = resource(tx, row)
+    thin = whole.model_copy(update={"rejected": whole.rejected[:REJECTED_TOLD]})
+    outbox.publish(tx, row.tenant_id, kind, thin.model_dump(mode="json"), {row.endpoint_id})
     return True
 
 

@@ -205,3 +205,16 @@ def test_a_page_is_in_the_order_that_was_asked_for() -> None:
         assert [batch.id for batch in page] == [found[2].id, found[1].id, found[0].id]
         assert [batch.counts.processing for batch in page] == [0, 1, 0]
         assert batches.page(tx, []) == []
+
+
+def test_what_a_webhook_tells_of_a_batch_stays_small_however_much_was_rejected() -> None:
+    listen()
+    rejected = [{"item": f"{number}.jpg", "code": "missing_mask", "detail": "d" * 200} for number in range(2000)]
+    with db.transaction() as tx:
+        batch_id = rows.batch(tx, 1, rejected=rejected)
+        (job,) = rows.jobs(tx, 1, State.INFLIGHT, batch_id=batch_id)
+    end(job)
+    ((_, data),) = told()
+    assert len(json.dumps(data)) < 20_000
+    with db.transaction() as tx:
+        assert len(batches.resource(tx, tx.get_one(Batch, batch_id)).rejected) == 2000
