@@ -5,6 +5,7 @@ those of Standard Webhooks.
 """
 
 import logging
+import math
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,7 +42,7 @@ class Letter:
     body: str
     tries: int
     url: str
-    secret: str
+    sealed_secret: str
 
 
 def notify(delivery_id: str) -> None:
@@ -68,19 +69,23 @@ def _begin(tx: db.Transaction, delivery_id: str) -> Letter | None:
     if not endpoint.enabled:
         tx.execute(_ended(delivery_id, "failed", None, "the endpoint is turned off"))
         return None
-    secret = vault.open_sealed(endpoint.secret_encrypted)
-    return Letter(delivery_id, endpoint.id, begun.event_id, begun.body, begun.tries, endpoint.url, secret)
+    sealed = endpoint.secret_encrypted
+    return Letter(delivery_id, endpoint.id, begun.event_id, begun.body, begun.tries, endpoint.url, sealed)
 
 
 def deliver(letter: Letter) -> NotifyOutcome:
     """POST the letter once. Any answer but 2xx is a failure; redirects are not followed."""
     now = datetime.now(UTC)
+    try:
+        signer = Webhook(vault.open_sealed(letter.sealed_secret))
+    except vault.VaultError as error:
+        return Undelivered(f"it could not be signed: {error}")
     headers = {
         "content-type": "application/json",
         "user-agent": "Cleanplate-Webhooks",
         "webhook-id": letter.event_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(letter.secret).sign(letter.event_id, now, letter.body),
+        "webhook-signature": signer.sign(letter.event_id, now, letter.body),
     }
     try:
         with (
@@ -99,11 +104,16 @@ def _meaning(response: httpx.Response) -> NotifyOutcome:
     status = response.status_code
     if response.is_success:
         return Delivered(status)
-    try:
-        wait = float(response.headers.get("retry-after", "")) if status in {429, 503} else None
-    except ValueError:
-        wait = None
+    wait = _retry_after(response) if status in {429, 503} else None
     return Undelivered(f"the receiver answered {status}", status, gone=status == httpx.codes.GONE, retry_after=wait)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        seconds = float(response.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return min(seconds, SCHEDULE[-1].total_seconds()) if math.isfinite(seconds) else None
 
 
 def _settle(tx: db.Transaction, letter: Letter, outcome: NotifyOutcome) -> None:
