@@ -34,6 +34,7 @@ def erase(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: items, then a summary.")] = False,
     url: Annotated[str | None, typer.Option(help="The API, if not CLEANPLATE_URL.")] = None,
+    once: Annotated[bool, typer.Option("--once", hidden=True, help="There will be no server to resume with.")] = False,
 ) -> None:
     """Erase what the masks cover from every photo in DIR and its subfolders.
 
@@ -58,7 +59,7 @@ def erase(
         report.summary(out=out, batches=list(manifest.batches), alone=photos.alone)
         return Code.SOME_FAILED if report.failures else Code.OK
 
-    end(work)
+    end(work, resumable=not once)
 
 
 def _options(name: str, dilate: int, output_format: str, mask_suffix: str) -> BatchOptions:
