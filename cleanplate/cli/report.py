@@ -67,7 +67,8 @@ class Report:
             parts.append(f"{len(self.failures)} failed")
         if self.fresh:
             rate = self.fresh / max(seconds, 0.001)
-            parts.append(f"{self.fresh} of them now, in {seconds:.1f} s ({rate:.1f}/s), for {self._credits:g} credits")
+            parts.append(f"{self.fresh} of them now, in {seconds:.1f} s ({rate:.1f}/s)")
+            parts.append(f"they cost {self._credits:g} credits")
         else:
             parts.append("nothing new was erased")
         return "; ".join(parts)
