@@ -180,6 +180,7 @@ def test_a_photo_that_changed_while_its_batch_was_open_goes_into_a_batch_of_its_
     add(photos, "a", "retouched")
     assert erase().exit_code == 0
     assert sorted(api.uploaded) == ["a", "a", "b", "deep/c"]
+    assert sorted(api.downloaded) == ["a", "b", "deep/c"]
     newest = max((job for job in api.jobs.values() if job["custom_id"] == "a"), key=lambda job: job["id"])
     assert (tmp_path / "out" / "a.png").read_bytes() == result_of(newest)
     assert all(batch["sealed"] for batch in api.batches.values())
