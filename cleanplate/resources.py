@@ -4,14 +4,16 @@ They live here because api, worker and client all need the same shapes. Field na
 """
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cleanplate import models
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import RULES, State, Status
+
+if TYPE_CHECKING:
+    from cleanplate import models  # the client reads these shapes too, and should not wait for SQLAlchemy
 
 JSON = dict[str, Any]
 T = TypeVar("T")
@@ -215,7 +217,7 @@ class Page(BaseModel, Generic[T]):
     next_cursor: str | None
 
 
-def job(row: models.Job, base_url: str) -> Job:
+def job(row: "models.Job", base_url: str) -> Job:
     """Return the resource of a job's row; ``base_url`` starts the links."""
     state = State(row.state)
     result = None
@@ -243,7 +245,7 @@ def job(row: models.Job, base_url: str) -> Job:
     )
 
 
-def batch(row: models.Batch, *, processing: int, quote_credits: float, eta_seconds: float | None) -> Batch:
+def batch(row: "models.Batch", *, processing: int, quote_credits: float, eta_seconds: float | None) -> Batch:
     """Return the resource of a batch's row and of what is counted beside it."""
     ended = row.succeeded + row.failed + row.cancelled
     status: Literal["open", "processing", "completed", "cancelled"] = "processing"

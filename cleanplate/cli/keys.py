@@ -4,14 +4,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from sqlalchemy.exc import ProgrammingError
 
-from cleanplate import settings, tenants
+from cleanplate import settings
 from cleanplate.cli.exits import Code
-from cleanplate.db import AWAY, Transaction, connect
+
+if TYPE_CHECKING:
+    from cleanplate.db import Transaction  # no other command should wait for SQLAlchemy
 
 app = typer.Typer(help="Make, list and revoke API keys. Works on the database, not over the API.", no_args_is_help=True)
 
@@ -25,6 +26,8 @@ def create(
     scope: Annotated[Literal["full", "read"], typer.Option(help="`read`: it may look and not touch.")] = "full",
 ) -> None:
     """Make a key and print it, this once: only its hash is stored."""
+    from cleanplate import tenants
+
     with _database() as tx:
         key, secret = tenants.create_key(tx, tenant, name, scope)
     typer.echo(f"{key.id}: a {scope} key of tenant {tenant}; it is not shown again", err=True)
@@ -35,6 +38,8 @@ def create(
 def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
     """List all keys, by their first characters."""
     import json
+
+    from cleanplate import tenants
 
     with _database() as tx:
         rows = [
@@ -60,6 +65,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON array."
 @app.command()
 def revoke(key: Annotated[str, typer.Argument(help="Its id or prefix, as `cleanplate keys list` shows them.")]) -> None:
     """Revoke a key: within seconds nothing is answered to it any more."""
+    from cleanplate import tenants
+
     with _database() as tx:
         revoked = tenants.revoke(tx, key)
     if not revoked:
@@ -78,8 +85,12 @@ def fernet() -> None:
 
 
 @contextmanager
-def _database() -> Iterator[Transaction]:
+def _database() -> Iterator["Transaction"]:
     """Open a transaction on DATABASE_URL, or on what a running ``cleanplate up`` uses."""
+    from sqlalchemy.exc import ProgrammingError
+
+    from cleanplate.db import AWAY, Transaction, connect
+
     engine = connect(_url())
     try:
         with Transaction(engine) as tx, tx.begin():
