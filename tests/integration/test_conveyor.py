@@ -1,0 +1,366 @@
+"""The conveyor on a real database, against a small upstream that counts what it is asked to do at once."""
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web as aio
+from sqlalchemy import func, select
+
+from cleanplate import db, ids, jobs
+from cleanplate.models import Account, Attempt, Job, Worker
+from cleanplate.settings import Settings
+from cleanplate.states import TERMINAL, State
+from cleanplate.storage import Store, open_store
+from tests import rows, web
+from tests.servers import wait_until
+from worker import capacity, conveyor
+from worker.conveyor import Conveyor
+
+pytestmark = pytest.mark.usefixtures("database")
+
+Hints = list[tuple[str, str]]
+
+
+class Upstream:
+    """Accepts tasks and ends them after ``polls`` looks; ``refuse`` may answer a submit otherwise."""
+
+    def __init__(self) -> None:
+        self.site = web.Site("", self.answer)
+        self.polls = 1
+        self.end: dict[str, Any] = {"status": "Ready"}
+        self.refuse: Callable[[int], web.Answer | None] = lambda _: None
+        self.submits: list[dict[str, Any]] = []
+        self.most = 0
+        self._left: dict[str, int] = {}
+
+    @property
+    def running(self) -> int:
+        return len(self._left)
+
+    async def answer(self, request: aio.Request) -> aio.StreamResponse:
+        if request.method == "GET":
+            return self._look(request.query["id"])
+        self.submits.append(json.loads(await request.read()))
+        refusal = self.refuse(len(self.submits))
+        if refusal is not None:
+            return await refusal(request)
+        task = f"task-{len(self.submits)}"
+        self._left[task] = self.polls
+        self.most = max(self.most, self.running)
+        return aio.json_response({"id": task, "polling_url": f"{self.site.url}/v1/get_result?id={task}", "cost": 5})
+
+    def _look(self, task: str) -> aio.Response:
+        if task not in self._left:
+            return aio.json_response({"status": "Task not found"}, status=404)
+        self._left[task] -= 1
+        if self._left[task] > 0:
+            return aio.json_response({"id": task, "status": "Pending"})
+        del self._left[task]
+        return aio.json_response({"id": task, "result": {"sample": f"{self.site.url}/{task}.png?sig=1"}} | self.end)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    made = Upstream()
+    with web.serving(made.answer) as site:
+        made.site = site
+        yield made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store((tmp_path / "objects").as_uri())
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases, rescues and probes in a tenth of the time."""
+    monkeypatch.setattr(conveyor, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(conveyor, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(conveyor, "RESCUE_SECONDS", 0.1)
+    monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(capacity, "PROBE_SECONDS", 0.3)
+
+
+@pytest.fixture
+def start(upstream: Upstream, store: Store) -> Callable[..., Any]:
+    """Run a conveyor for as long as the block lasts; at its end it is drained, unless it was ``killed``."""
+
+    @contextmanager
+    def running(worker: str = "w1", cap: int = 4, **variables: str) -> Iterator[Callable[[], None]]:
+        settings = Settings(
+            BFL_API_KEY="the-key",
+            BFL_BASE_URL=upstream.site.url,
+            BFL_HOSTS="127.0.0.1",
+            BFL_DELIVERY_HOSTS="127.0.0.1",
+            BFL_MAX_IN_FLIGHT=str(cap),
+            **variables,
+        )
+        loop = asyncio.new_event_loop()
+        carrier = Conveyor(settings, store, worker)
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                    runner.run(life())
+            except BaseException as error:  # noqa: BLE001 -- it is raised again below
+                errors.append(error)
+
+        async def life() -> None:
+            nonlocal task
+            task = asyncio.current_task()
+            await carrier.run()
+
+        def kill() -> None:
+            assert task is not None
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join()
+            errors.clear()
+
+        task: asyncio.Task[None] | None = None
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield kill
+        finally:
+            if thread.is_alive():
+                loop.call_soon_threadsafe(carrier.drain)
+            thread.join()
+            for threads in (carrier._threads, carrier._loads, carrier._sender):
+                threads.shutdown()
+        if errors:
+            raise errors[0]
+
+    return running
+
+
+def queue(store: Store, count: int) -> list[str]:
+    """Put so many pairs in the store and their jobs in the queue."""
+    job_ids = [ids.new(ids.Kind.JOB) for _ in range(count)]
+    for id_ in job_ids:
+        store.put(f"inputs/{id_}/image.png", f"image of {id_}".encode(), media_type="image/png")
+        store.put(f"inputs/{id_}/mask.png", f"mask of {id_}".encode(), media_type="image/png")
+    with db.transaction() as tx:
+        return [rows.job(tx, id=id_) for id_ in job_ids]
+
+
+def states() -> dict[str, State]:
+    with db.transaction() as tx:
+        return rows.states(tx)
+
+
+def all_in(*among: State) -> bool:
+    return set(states().values()) <= set(among)
+
+
+def row(job_id: str) -> Job:
+    with db.transaction() as tx:
+        return tx.get_one(Job, job_id)
+
+
+def ledger() -> list[str]:
+    with db.transaction() as tx:
+        return list(tx.scalars(select(Attempt.outcome).order_by(Attempt.job_id, Attempt.number)))
+
+
+def test_a_job_is_carried_from_the_queue_to_a_known_result(
+    upstream: Upstream, store: Store, start: Callable[..., Any], hints: Hints
+) -> None:
+    (job_id,) = queue(store, 1)
+    with start():
+        wait_until(lambda: all_in(State.READY))
+        wait_until(lambda: hints)
+    (sent,) = upstream.submits
+    assert base64.b64decode(sent["image"]) == f"image of {job_id}".encode()
+    assert base64.b64decode(sent["mask"]) == f"mask of {job_id}".encode()
+    assert (sent["dilate_pixels"], sent["output_format"]) == (10, "png")
+    with db.transaction() as tx:
+        assert [state for state, _, _ in rows.events(tx, job_id)] == ["claimed", "sending", "inflight", "ready"]
+        (attempt,) = rows.attempts(tx, job_id)
+    assert (attempt.outcome, attempt.task_id, attempt.cost_credits, attempt.worker) == ("accepted", "task-1", 5.0, "w1")
+    assert row(job_id).sample_url == f"{upstream.site.url}/task-1.png?sig=1"
+    assert row(job_id).owner is None
+    assert hints == [("finalize", job_id)]
+
+
+def test_the_upstream_never_holds_more_than_the_cap_and_is_paid_once_a_job(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    upstream.polls = 2
+    queue(store, 20)
+    with start("w1", cap=4), start("w2", cap=4):
+        wait_until(lambda: all_in(State.READY), 60)
+    assert len(upstream.submits) == 20
+    assert upstream.most == 4
+    assert ledger() == ["accepted"] * 20
+
+
+def test_a_429_costs_a_try_and_fails_nothing(upstream: Upstream, store: Store, start: Callable[..., Any]) -> None:
+    upstream.refuse = lambda number: web.says(429, retry_after="0.1") if number in {1, 3} else None
+    queue(store, 4)
+    with start():
+        wait_until(lambda: all_in(State.READY))
+    assert sorted(ledger()) == ["accepted"] * 4 + ["not_accepted"] * 2
+    assert len(upstream.submits) == 6
+
+
+def test_an_account_without_credits_stops_it_with_a_reason_until_it_is_mended(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    def reason() -> str | None:
+        with db.transaction() as tx:
+            return tx.scalar(select(Account.paused_reason))
+
+    upstream.refuse = lambda _: web.says(402, {"detail": "Insufficient credits"})
+    queue(store, 10)
+    with start():
+        wait_until(reason)
+        asked = len(upstream.submits)
+        wait_until(lambda: len(upstream.submits) >= asked + 2)
+        assert all_in(State.QUEUED, State.CLAIMED, State.SENDING)
+        assert asked <= 2 * 4
+        upstream.refuse = lambda _: None
+        wait_until(lambda: all_in(State.READY), 30)
+        assert reason() is None
+
+
+def test_what_the_upstream_refuses_fails_with_its_words_after_one_call(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    upstream.refuse = lambda _: web.says(422, {"detail": "mask does not match"})
+    (job_id,) = queue(store, 1)
+    with start():
+        wait_until(lambda: all_in(State.FAILED))
+    assert (row(job_id).error_code, len(upstream.submits)) == ("upstream_rejected", 1)
+    assert "mask does not match" in (row(job_id).error_detail or "")
+    assert ledger() == ["rejected"]
+
+
+@pytest.mark.parametrize("answer", [web.hangs_up, web.says(500), web.says(200, b"<html>")])
+def test_an_answer_that_is_lost_holds_its_slot_and_is_not_sent_again_by_the_conveyor(
+    upstream: Upstream, store: Store, start: Callable[..., Any], answer: web.Answer
+) -> None:
+    upstream.refuse = lambda number: answer if number == 1 else None
+    queue(store, 3)
+    with start(cap=1):
+        wait_until(lambda: sorted(states().values()) == ["claimed", "claimed", "unconfirmed"])
+    assert len(upstream.submits) == 1
+    with db.transaction() as tx:
+        assert tx.scalar(jobs.slots_held(capacity.ACCOUNT)) == 1
+
+
+def test_a_pair_that_is_gone_from_the_store_fails_and_nothing_is_paid(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    gone, kept = queue(store, 2)
+    store.delete([f"inputs/{gone}/mask.png"])
+    with start():
+        wait_until(lambda: all_in(State.FAILED, State.READY))
+    assert (row(gone).error_code, row(kept).state) == ("input_missing", "ready")
+    assert len(upstream.submits) == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ({"status": "Content Moderated"}, "content_moderated"),
+        ({"status": "Reticulating"}, "upstream_changed"),
+        ({"status": "Ready", "result": {"sample": "https://evil.example/x.png"}}, "foreign_host"),
+    ],
+)
+def test_a_task_that_ends_badly_fails_its_job_and_frees_the_slot_for_the_next(
+    upstream: Upstream, store: Store, start: Callable[..., Any], end: dict[str, Any], code: str
+) -> None:
+    upstream.end = end
+    job_ids = queue(store, 3)
+    with start(cap=1):
+        wait_until(lambda: all_in(State.FAILED))
+    assert {row(id_).error_code for id_ in job_ids} == {code}
+
+
+def test_a_job_that_is_cancelled_while_it_waits_for_a_slot_is_never_sent(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    upstream.polls = 10**6
+    (first,) = queue(store, 1)
+    with start(cap=1):
+        wait_until(lambda: all_in(State.INFLIGHT))
+        (second,) = queue(store, 1)
+        wait_until(lambda: states()[second] is State.CLAIMED)
+        with db.transaction() as tx:
+            wish = jobs.Change(second, frozenset({State.CLAIMED}), State.CANCELLED, "asked for")
+            assert jobs.apply(tx, [wish]) == {second}
+        upstream.polls = 1
+        upstream._left["task-1"] = 1
+        wait_until(lambda: states() == {first: State.READY, second: State.CANCELLED})
+    assert len(upstream.submits) == 1
+
+
+def test_a_drained_conveyor_hands_over_and_the_next_goes_on_without_paying_again(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    upstream.polls = 10**6
+    queue(store, 8)
+    with start("w1"):
+        wait_until(lambda: upstream.running == 4 and list(states().values()).count(State.INFLIGHT) == 4)
+    assert sorted(states().values()) == ["inflight"] * 4 + ["queued"] * 4
+    with db.transaction() as tx:
+        assert set(tx.scalars(select(Job.owner))) == {None}
+        assert tx.scalar(select(func.count()).select_from(Worker)) == 0
+    upstream.polls = 1
+    upstream._left = dict.fromkeys(upstream._left, 1)
+    with start("w2"):
+        wait_until(lambda: all_in(State.READY), 30)
+    assert len(upstream.submits) == 8
+
+
+def test_what_a_killed_conveyor_had_in_flight_is_adopted_when_its_lease_ends(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    upstream.polls = 10**6
+    job_id, *_ = queue(store, 4)
+    with start("w1") as kill:
+        wait_until(lambda: all_in(State.INFLIGHT))
+        kill()
+        upstream._left = dict.fromkeys(upstream._left, 1)
+        with start("w2"):
+            wait_until(lambda: all_in(State.READY), 30)
+    assert len(upstream.submits) == 4
+    with db.transaction() as tx:
+        assert [reason for _, reason, worker in rows.events(tx, job_id) if worker == "w2"] == ["adopted", "ready"]
+
+
+def test_a_task_without_an_end_is_given_up_and_its_slot_freed(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    upstream.polls = 10**6
+    (job_id,) = queue(store, 1)
+    with start(CLEANPLATE_UPSTREAM_TIMEOUT_SECONDS="0.3"):
+        wait_until(lambda: all_in(State.FAILED))
+    assert row(job_id).error_code == "upstream_timeout"
+
+
+def test_connections_to_the_database_that_are_cut_cost_no_answer_and_no_money(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    queue(store, 20)
+    cut = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle'"
+    )
+    with start():
+        for enough in (3, 6, 9, 12):
+            wait_until(lambda enough=enough: len(upstream.submits) >= enough)
+            with db.engine().connect() as connection:
+                connection.exec_driver_sql(cut)
+        wait_until(lambda: all_in(State.READY, *TERMINAL), 60)
+    assert all_in(State.READY)
+    assert len(upstream.submits) == 20
