@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +14,13 @@ from cleanplate.simulator.clock import Clock
 from cleanplate.simulator.erase import erase
 from cleanplate.simulator.options import Options
 from cleanplate.simulator.orders import Order
+from cleanplate.simulator.patience import Patience
 from cleanplate.simulator.tasks import ERROR, READY, Task
 
 Result = TypeVar("Result")
 
 TINY = 64_000  # bytes
+CAREFUL_SECONDS = 0.6  # a task that ends sooner is not made carefully
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ class Studio:
         self._clock = clock
         self._lasting = lasting
         self._workers = workers
+        self._patience = Patience()
         self._small: dict[str, bytes] = {}
         self._checks = ThreadPoolExecutor(2, "check")
         self._brushes = ThreadPoolExecutor(workers, "erase")
@@ -90,7 +94,9 @@ class Studio:
         while True:
             _, _, task, options = await self._queue.get()
             try:
-                await loop.run_in_executor(self._brushes, self._make, task, options)
+                careful = self._patience.left > 0 and task.ends_at - self._clock.now() > CAREFUL_SECONDS
+                seconds = await loop.run_in_executor(self._brushes, self._make, task, options, careful)
+                self._patience.spend(seconds if careful else 0)
             except Exception:
                 log.exception("task %s ends in Error", task.id)
                 task.outcome = ERROR
@@ -104,28 +110,31 @@ class Studio:
         self._input(task, "mask").write_bytes(mask)
         self._input(task, "image").write_bytes(image)
 
-    def _make(self, task: Task, options: Options) -> None:
+    def _make(self, task: Task, options: Options, careful: bool) -> float:
+        """Make a result from what is in the folder; return the seconds of CPU that it took."""
+        start = time.thread_time()
         image, mask = self._input(task, "image"), self._input(task, "mask")
         if image.exists():  # or the task was forgotten meanwhile
-            self._finish(task, image.read_bytes(), mask.read_bytes(), options)
+            self._finish(task, image.read_bytes(), mask.read_bytes(), options, careful)
             image.unlink()
             mask.unlink()
+        return time.thread_time() - start
 
-    def _finish(self, task: Task, image: bytes, mask: bytes, options: Options) -> None:
-        made = produce(image, mask, task, options)
+    def _finish(self, task: Task, image: bytes, mask: bytes, options: Options, careful: bool = False) -> None:
+        made = produce(image, mask, task, options, careful)
         if options.erase == "fast" and len(made) <= TINY and not self._lasting:
             self._small[task.id] = made  # opening a file costs more than all the rest of such a task
         else:
             (self.folder / task.result_name).write_bytes(made)
 
 
-def produce(image: bytes, mask: bytes, task: Task, options: Options) -> bytes:
+def produce(image: bytes, mask: bytes, task: Task, options: Options, careful: bool) -> bytes:
     """Return the result's bytes."""
     if options.erase == "fast" and pictures.format_of(image) == task.output_format:
         return image
     picture = pictures.decode(image, "RGB")
     if options.erase == "inpaint":
-        picture = erase(picture, pictures.decode(mask, "L"), task.dilate_pixels, task.seed)
+        picture = erase(picture, pictures.decode(mask, "L"), task.dilate_pixels, task.seed, careful)
     if options.max_megapixels:
         picture = pictures.shrink(picture, options.max_megapixels * 1e6)
     return pictures.encode(picture, task.output_format)

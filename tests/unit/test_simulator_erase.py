@@ -42,6 +42,13 @@ def test_texture_goes_on_where_something_is_erased_from_it() -> None:
     assert wrong.mean() < 0.1
 
 
+def test_without_care_the_sticker_is_gone_all_the_same() -> None:
+    picture, mask = np.full((200, 200, 3), 90, np.uint8), np.zeros((200, 200), np.uint8)
+    picture[60:140, 60:140], mask[60:140, 60:140] = YELLOW, 255
+    after = erase(picture, mask, 10, seed=0, careful=False)
+    assert np.abs(after.astype(int) - 90).max() <= 4
+
+
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 100), st.integers(0, 2**32), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_any_size_and_any_mask_can_be_erased(width: int, height: int, dilate: int, seed: int, sparse: bool) -> None:
