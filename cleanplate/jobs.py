@@ -165,15 +165,16 @@ def _literals(states: Iterable[State]) -> list[Any]:
 # -- rescue ------------------------------------------------------------------------------------------------------------
 
 
-def orphans(limit: int) -> Any:
+def orphans(worker: str, limit: int) -> Any:
     """Return the query for leased jobs whose worker is gone: handed over (no owner), or its lease has ended.
 
-    The order is the index's: with another the planner walks all jobs for the few orphans that it expects and never are.
+    Those of ``worker``, who asks and so is alive, are none, even when it is late with its own lease. The order is the
+    index's: with another the planner walks all jobs for the few orphans that it expects and never are.
     """
-    alive = select(Worker.id).where(Worker.expires_at > func.now())
+    gone = Job.owner.not_in(select(Worker.id).where(Worker.expires_at > func.now()))
     return (
         select(Job.id, Job.state)
-        .where(Job.state.in_(_literals(LEASED)), or_(Job.owner.is_(None), Job.owner.not_in(alive)))
+        .where(Job.state.in_(_literals(LEASED)), or_(Job.owner.is_(None), (Job.owner != worker) & gone))
         .order_by(Job.owner)
         .limit(literal_column(str(int(limit))))
         .with_for_update(skip_locked=True)
@@ -187,7 +188,7 @@ def rescue(tx: Transaction, worker: str, *, hold_seconds: float, limit: int = 20
     """
     adopted: list[str] = []
     changes = []
-    for id_, state in tx.execute(orphans(limit)).all():
+    for id_, state in tx.execute(orphans(worker, limit)).all():
         match State(state):
             case State.CLAIMED:
                 changes.append(Change(id_, frozenset({State.CLAIMED}), State.QUEUED, "lease ended"))

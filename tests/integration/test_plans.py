@@ -77,7 +77,7 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
     [
         pytest.param(jobs.next_queued(24), "ix_jobs_claim", id="the next jobs to claim"),
         pytest.param(jobs.slots_held("default"), "ix_jobs_slots", id="the slots in use"),
-        pytest.param(jobs.orphans(200), "ix_jobs_owner", id="what dead workers left"),
+        pytest.param(jobs.orphans("w9", 200), "ix_jobs_owner", id="what dead workers left"),
         pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
         pytest.param(jobs.due(State.READY, 200), "ix_jobs_ready_due", id="forgotten results"),
         pytest.param(batches.processing(["bat_1", "bat_2"]), "ix_jobs_batch_processing", id="the jobs under way"),

@@ -57,6 +57,13 @@ def test_what_a_living_worker_holds_is_left_alone(state: State) -> None:
     assert (row(job_id).state, row(job_id).owner) == (state, rows.WORKER)
 
 
+@pytest.mark.parametrize("state", sorted(LEASED))
+def test_a_worker_that_is_late_with_its_own_lease_takes_nothing_from_itself(state: State) -> None:
+    job_id = left_by(-1.0, state)
+    assert rescue(rows.WORKER) == []
+    assert (row(job_id).state, row(job_id).owner) == (state, rows.WORKER)
+
+
 @pytest.mark.parametrize("state", sorted(set(State) - LEASED))
 def test_what_nobody_leases_needs_no_rescue(state: State) -> None:
     job_id = left_by(None, state)
