@@ -92,7 +92,9 @@ class Upstream:
         seconds = latency.draw(self.options.seed, ordinal, self.options.latency, self.options.spread)
         what = fault.what if fault else ""
         inputs = order.inputs
-        called = self.faults.draw("callback", account=account.name) if inputs.webhook_url else None
+        called = None
+        if inputs.webhook_url:
+            called = self.faults.draw("callback", account=account.name, image_sha256=order.image_sha256)
         early = called is not None and called.what == "early"
         if early:
             seconds = 0.0
