@@ -20,7 +20,12 @@ sites = {"base_url": 1, "polling_url": 2, "delivery_url": 3}
 print(json.dumps({site: f"http://127.0.0.{host}:{port}" for site, host in sites.items()}))
 server.serve_forever()
 """
-SHOW = "import json, os, time; print(json.dumps(dict(os.environ)), flush=True); time.sleep(600)"
+SHOW = f"""
+import json, os, time
+print(json.dumps(dict(os.environ)))
+print({commands.WORKER_READY!r}, flush=True)
+time.sleep(600)
+"""
 PREPARE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('cp_stand_in')"
 
 

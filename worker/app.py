@@ -8,12 +8,14 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 import threading
 from typing import Any
 
 from celery import bootsteps, signals
 
 from cleanplate import logs, queue, settings
+from cleanplate.local.commands import WORKER_READY
 from cleanplate.storage import open_store
 from worker.conveyor import Conveyor
 from worker.finalize import finalize
@@ -81,6 +83,12 @@ class SweepStep(bootsteps.StartStopStep):
 
 def _worker_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+
+@signals.worker_ready.connect
+def _say_ready(**_: Any) -> None:
+    sys.stdout.write(f"{WORKER_READY}\n")  # whatever the log level: `cleanplate up` waits for it
+    sys.stdout.flush()
 
 
 @signals.setup_logging.connect

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 GRACEFUL_SECONDS = 10
+WORKER_READY = "cleanplate: worker ready"
+"""The line by which a worker says that it takes work."""
 
 PACKAGES = Path(__file__).parents[2]
 """Where our packages lie. Celery and uvicorn look in the directory they run in first, and a user's may have an ``api``

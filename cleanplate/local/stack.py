@@ -74,7 +74,7 @@ def running(
         if simulated:
             env |= environment.of_simulator(_simulator_urls(supervisor))
         _prepare(data_dir, env)
-        supervisor.start(*_processes(settings, port, env))
+        supervisor.start(*_processes(supervisor, settings, port, env))
         yield Running(
             url=url,
             data_dir=data_dir,
@@ -138,12 +138,15 @@ def _prepare(data_dir: Path, env: Mapping[str, str]) -> None:
         raise ServiceFailedError("preparing the database", f"ended with status {status}", log.path, log.tail())
 
 
-def _processes(settings: Settings, port: int, env: Mapping[str, str]) -> list[Service]:
+def _processes(supervisor: Supervisor, settings: Settings, port: int, env: Mapping[str, str]) -> list[Service]:
+    def worker(name: str, arguments: list[str]) -> Service:
+        return _ours(name, arguments, env, ready=lambda: commands.WORKER_READY in supervisor.output(name))
+
     return [
         _ours("api", commands.api(ports.HOST, port), env, ready=lambda: _answers(port, "/readyz")),
-        _ours("conveyor", commands.conveyor(), env),
-        _ours("finalizer", commands.finalizer(settings.finalize_processes), env),
-        _ours("notifier", commands.notifier(), env),
+        worker("conveyor", commands.conveyor()),
+        worker("finalizer", commands.finalizer(settings.finalize_processes)),
+        worker("notifier", commands.notifier()),
     ]
 
 

@@ -39,8 +39,8 @@ def really_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def seen(running: stack.Running, worker: str = "conveyor") -> dict[str, str]:
     """What a worker has as environment."""
-    wait_until(lambda: running.supervisor.output(worker).endswith("}\n"))
-    environment: dict[str, str] = json.loads(running.supervisor.output(worker))
+    wait_until(lambda: running.supervisor.output(worker).endswith(f"{commands.WORKER_READY}\n"))
+    environment: dict[str, str] = json.loads(running.supervisor.output(worker).splitlines()[0])
     return environment
 
 
@@ -182,3 +182,15 @@ def test_when_up_is_killed_all_of_it_ends_and_the_next_start_finds_the_data(tmp_
 def remembered(data_dir: Path) -> list[int]:
     """The numbers of the processes of the stack in ``data_dir``."""
     return [process["pid"] for stage in json.loads((data_dir / "pids.json").read_text()) for process in stage]
+
+
+def test_a_worker_that_cannot_start_is_told_with_its_log_instead_of_being_restarted_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "conveyor", lambda: ["-c", "raise SystemExit('no module named packaging')"])
+    with (
+        pytest.raises(ServiceFailedError, match="conveyor") as failed,
+        run(tmp_path, **GIVEN),
+    ):
+        pass
+    assert "no module named packaging" in str(failed.value)
