@@ -20,7 +20,7 @@ from cleanplate.simulator.tasks import ERROR, READY, Task
 Result = TypeVar("Result")
 
 TINY = 64_000  # bytes
-CAREFUL_SECONDS = 0.6  # a task that ends sooner is not made carefully
+CAREFUL_SECONDS, QUICK_SECONDS = 0.6, 0.2  # what a megapixel takes on a small machine that is busy
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Studio:
         while True:
             _, _, task, options = await self._queue.get()
             try:
-                careful = self._patience.left > 0 and task.ends_at - self._clock.now() > CAREFUL_SECONDS
+                careful = self._patience.left > 0 and task.ends_at - self._clock.now() > self._seconds_for_care()
                 seconds = await loop.run_in_executor(self._brushes, self._make, task, options, careful)
                 self._patience.spend(seconds if careful else 0)
             except Exception:
@@ -102,6 +102,10 @@ class Studio:
                 task.outcome = ERROR
             else:
                 task.produced_at = self._clock.now()
+
+    def _seconds_for_care(self) -> float:
+        """Return how much time a careful task takes, and those that wait behind it if they are made quickly."""
+        return CAREFUL_SECONDS + QUICK_SECONDS * self._queue.qsize() / self._workers
 
     def _input(self, task: Task, kind: str) -> Path:
         return self.folder / f"{task.id}.{kind}"
