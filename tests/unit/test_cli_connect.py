@@ -44,9 +44,7 @@ def test_a_key_that_is_set_goes_before_it(keys: list[tuple[str, str | None]], mo
     assert keys == [("http://localhost:9", "cp_mine")]
 
 
-@pytest.mark.parametrize(
-    "url", ["not a url", "ftp://x", "http://", "http://x:port", "http://localhost:80@example.com"]
-)
+@pytest.mark.parametrize("url", ["not a url", "ftp://x", "http://", "http://x:port", "http://localhost:80@example.com"])
 def test_what_is_no_address_is_a_usage_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANPLATE_API_KEY", "cp_mine")
     with pytest.raises(UsageError, match="http"):
