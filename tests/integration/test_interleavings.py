@@ -1,0 +1,303 @@
+"""Whatever several workers do in whatever order, the rows stay what they promise to be."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Engine, delete, func, select
+
+from cleanplate import db, jobs
+from cleanplate.jobs import Change
+from cleanplate.models import Attempt, Base, Batch, Delivery, Job, JobEvent, Worker
+from cleanplate.outcomes import (
+    Accepted,
+    Blocked,
+    Ended,
+    ErrorCode,
+    FinalizeOutcome,
+    NotAccepted,
+    PollOutcome,
+    Rejected,
+    ResultReady,
+    Stored,
+    SubmitOutcome,
+    TryLater,
+    Unconfirmed,
+    Unusable,
+)
+from cleanplate.states import HOLDS_SLOT, LEASED, MOVES, TERMINAL, State
+from tests import rows
+from worker import capacity, finalize, meaning, sweep
+from worker.flight import Flight
+
+CAP = 3
+SAVIOUR = "w9"
+WORKERS = ("w1", "w2", "w3")
+JOBS_IN_EACH_BATCH = (1, 3, 4)
+
+JOBS = select(Job.id, Job.state, Job.owner, Job.attempts, Job.fetches, Job.batch_id, Job.cost_credits)
+EVENTS = select(JobEvent.id, JobEvent.job_id, JobEvent.state, JobEvent.reason).order_by(JobEvent.id)
+LEDGER = select(Attempt.job_id, func.count()).group_by(Attempt.job_id)
+BATCHES = select(Batch.__table__)
+
+workers = st.sampled_from(WORKERS)
+anything = st.integers(0, 1000)
+outcomes = st.sampled_from(
+    [
+        *[Accepted("task", "http://127.0.0.2:9/task", cost) for cost in (5.0, None)] * 3,
+        NotAccepted("429", over_limit=True, retry_after=0.0),
+        Blocked("credits", "402"),
+        Rejected(ErrorCode.UPSTREAM_REJECTED, "422"),
+        Unconfirmed("silence"),
+    ]
+)
+
+
+POLLS: list[PollOutcome] = [
+    *[ResultReady("http://127.0.0.3/x.png?sig=1", None)] * 3,
+    Ended(ErrorCode.UPSTREAM_ERROR, "Error"),
+]
+
+
+STORINGS: list[FinalizeOutcome] = [
+    *[Stored("results/x.png", 96, 64, "png", 1, "0" * 64, 0)] * 3,
+    Unusable(ErrorCode.RESULT_INVALID, "cut short"),
+    TryLater("the store is away"),
+    Rejected(ErrorCode.INPUT_MISSING, "gone"),
+]
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Three conveyors, a finalizer, a sweep and clients that cancel, on two batches and three slots.
+
+    ``sent`` is what the upstream was really asked for: one entry for each slot that a worker was told it has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now: dict[str, State] = {}
+        self.heard = 0
+        self.wire: list[tuple[str, str]] = []
+        self.sent: Counter[str] = Counter()
+
+    @initialize()
+    def fill(self) -> None:
+        with db.engine().begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(delete(table))
+        with db.transaction() as tx:
+            rows.account(tx, CAP, latency_seconds=0.0)
+            rows.deaf_endpoint(tx, events=["batch.completed", "batch.cancelled"])
+            for worker in WORKERS:
+                rows.worker(tx, worker)
+            for total in JOBS_IN_EACH_BATCH:
+                batch_id = rows.batch(tx, total)
+                for number in range(total):  # the order of the ids must be the same in every run
+                    rows.job(tx, id=f"job_{total}_{number}", batch_id=batch_id)
+
+    def has(self, *among: State) -> bool:
+        return any(state in among for state in self.now.values())
+
+    def pick(self, number: int, *among: State) -> str:
+        """One of the jobs in these states, of which there are some."""
+        found = sorted(job_id for job_id, state in self.now.items() if state in among)
+        return found[number % len(found)]
+
+    def apply(self, change: Change, worker: str | None = None) -> bool:
+        """Wish for a change; whatever was granted must have been the owner's and a move."""
+        with db.transaction() as tx:
+            before = tx.execute(select(Job.state, Job.owner).where(Job.id == change.job_id)).one()
+            granted = jobs.apply(tx, [change], worker=worker)
+        if granted:
+            assert (State(before.state), change.target) in MOVES
+            assert change.owner in {None, before.owner}
+        return bool(granted)
+
+    # -- conveyors -----------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.has(State.QUEUED))
+    @rule(worker=workers, limit=st.integers(1, 4))
+    def claim(self, worker: str, limit: int) -> None:
+        with db.transaction() as tx:
+            assert all(job.owner == worker for job in jobs.claim(tx, worker, limit))
+
+    @precondition(lambda self: self.has(State.CLAIMED))
+    @rule(number=anything)
+    def take_slots(self, number: int) -> None:
+        with db.transaction() as tx:
+            worker = tx.get_one(Job, self.pick(number, State.CLAIMED)).owner or ""
+            mine = tx.scalars(select(Job.id).where(Job.owner == worker, Job.state == "claimed")).all()
+            moved, lost = capacity.take_slots(tx, worker, mine)
+        assert not lost
+        for job_id in moved:
+            self.sent[job_id] += 1
+            self.wire.append((worker, job_id))
+
+    @precondition(lambda self: self.wire)
+    @rule(number=anything, outcome=outcomes)
+    def answer(self, number: int, outcome: SubmitOutcome) -> None:
+        worker, job_id = self.wire.pop(number % len(self.wire))
+        granted = self.apply(meaning.of_submit(job_id, outcome, worker, 0.0), worker)
+        late = meaning.late_answer(job_id, outcome, worker)
+        if not granted and late is not None:
+            self.apply(late, worker)
+        effect = meaning.effect_of_submit(outcome)
+        if effect is not None:
+            with db.transaction() as tx:
+                effect(tx)
+
+    @precondition(lambda self: self.has(State.INFLIGHT))
+    @rule(worker=workers, number=anything, outcome=st.sampled_from(POLLS))
+    def poll(self, worker: str, number: int, outcome: PollOutcome) -> None:
+        """Look at any job in flight: a worker that slept does not know that it is no longer its own."""
+        job_id = self.pick(number, State.INFLIGHT)
+        change = meaning.of_poll(Flight(job_id, "", 0.0), outcome, worker, 540.0)
+        assert change is not None
+        self.apply(change, worker)
+
+    @precondition(lambda self: self.has(*LEASED))
+    @rule(worker=workers)
+    def rescue(self, worker: str) -> None:
+        with db.transaction() as tx:
+            alive = set(tx.scalars(select(Worker.id).where(Worker.expires_at > func.now())))
+            before = {row.id: row.owner for row in tx.execute(select(Job.id, Job.owner))}
+            adopted = jobs.rescue(tx, worker, hold_seconds=0.0)
+        assert not {before[job_id] for job_id in adopted} & (alive | {worker})
+
+    @rule(worker=workers, mishap=st.sampled_from(["freeze", "freeze", "wake", "stop"]))
+    def meet_with(self, worker: str, mishap: str) -> None:
+        """Freeze: the lease ends, and what is on the wire may be answered late. Stop: once all that was is answered."""
+        stops = mishap == "stop" and not any(worker == sender for sender, _ in self.wire)
+        with db.transaction() as tx:
+            if stops:
+                jobs.hand_over(tx, worker)
+            else:
+                jobs.heartbeat(tx, worker, 0.0 if mishap == "freeze" else 60.0)
+
+    # -- the others ----------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.has(State.READY))
+    @rule(number=anything, outcome=st.sampled_from(STORINGS))
+    def finalize(self, number: int, outcome: FinalizeOutcome) -> None:
+        with db.transaction() as tx:
+            job = finalize._begin(tx, self.pick(number, State.READY))
+            assert job is not None
+        with db.transaction() as tx:
+            finalize._settle(tx, job, outcome)
+
+    @precondition(lambda self: self.has(State.UNCONFIRMED))
+    @rule(policy=st.sampled_from(["resubmit", "fail"]))
+    def decide(self, policy: str) -> None:
+        with db.transaction() as tx:
+            sweep.decide_unconfirmed(tx, policy, 3)
+
+    @rule(number=anything, cancel=st.sampled_from([*[False] * 5, True]))
+    def regrow_or_cancel(self, number: int, cancel: bool) -> None:
+        among = frozenset({State.QUEUED, State.CLAIMED})
+        if cancel and self.has(*among):
+            self.apply(Change(self.pick(number, *among), among, State.CANCELLED, "asked for"))
+        with db.transaction() as tx:
+            capacity.regrow(tx)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        """From wherever all of it stands, with every worker dead, one that is alive brings it to its end."""
+        self.wire.clear()
+        with db.transaction() as tx:
+            capacity.resume(tx)
+            tx.execute(delete(Worker))
+        self.rescue(SAVIOUR)
+        steps = 0
+        while self.has(*set(State) - TERMINAL):
+            self.step_on()
+            self.every_promise_holds()
+            steps += 1
+            assert steps < 20 * len(self.now), "this would never end"
+
+    def step_on(self) -> None:
+        """Bring some job a step further, those that hold a slot first."""
+        if self.wire:
+            self.answer(0, Accepted("task", "http://127.0.0.2:9/task", 5.0))
+        elif self.has(State.INFLIGHT):
+            self.poll(SAVIOUR, 0, POLLS[0])
+        elif self.has(State.READY):
+            self.finalize(0, STORINGS[0])
+        elif self.has(State.UNCONFIRMED):
+            self.decide("resubmit")
+        elif self.has(State.CLAIMED):
+            self.take_slots(0)
+        elif self.has(State.QUEUED):
+            self.claim(SAVIOUR, 4)
+
+    # -- what is always so ---------------------------------------------------------------------------------------------
+
+    @invariant()
+    def every_promise_holds(self) -> None:
+        with db.transaction() as tx:
+            found = {row.id: row for row in tx.execute(JOBS)}
+            history = tx.execute(EVENTS.where(JobEvent.id > self.heard)).all()
+            ledger = dict(tx.execute(LEDGER).all())
+            batches = tx.execute(BATCHES).all()
+            told = Counter(json.loads(body)["data"]["id"] for body in tx.scalars(select(Delivery.body)))
+        self.each_job_went_only_where_the_state_machine_lets_it(found, history)
+        self.slots_are_never_over_the_cap(found)
+        self.the_ledger_has_a_row_for_each_submit(found, ledger)
+        self.who_is_leased_has_an_owner(found)
+        self.batches_count_what_has_ended_and_end_once(found, batches, told)
+
+    def each_job_went_only_where_the_state_machine_lets_it(self, found: dict[str, Any], history: Sequence[Any]) -> None:
+        """No end is ever left, for no move leads out of it."""
+        for event in history:
+            self.heard = event.id
+            if event.reason != "adopted":
+                assert (self.now.get(event.job_id, State.QUEUED), State(event.state)) in MOVES
+                self.now[event.job_id] = State(event.state)
+        assert {job_id: self.now.get(job_id, State.QUEUED) for job_id in found} == {
+            job_id: State(row.state) for job_id, row in found.items()
+        }
+        self.now = {job_id: State(row.state) for job_id, row in found.items()}
+
+    def slots_are_never_over_the_cap(self, found: dict[str, Any]) -> None:
+        """A result that is asked for again holds one too, but the upstream is done with its task."""
+        assert sum(row.state in HOLDS_SLOT and not row.fetches for row in found.values()) <= CAP
+
+    def the_ledger_has_a_row_for_each_submit(self, found: dict[str, Any], ledger: dict[str, int]) -> None:
+        assert ledger == {job_id: row.attempts for job_id, row in found.items() if row.attempts} == self.sent
+
+    def who_is_leased_has_an_owner(self, found: dict[str, Any]) -> None:
+        for row in found.values():
+            assert row.owner is None or row.state in LEASED
+            assert row.owner is not None or row.state not in {State.CLAIMED, State.SENDING}
+
+    def batches_count_what_has_ended_and_end_once(
+        self, found: dict[str, Any], batches: Sequence[Any], told: Counter[str]
+    ) -> None:
+        ends = Counter((row.batch_id, row.state) for row in found.values())
+        for batch in batches:
+            counted = {state: getattr(batch, state) for state in TERMINAL}
+            assert counted == {state: ends[batch.id, state] for state in TERMINAL}
+            costs = sum(row.cost_credits for row in found.values() if row.batch_id == batch.id)
+            assert batch.cost_credits == pytest.approx(costs)
+            over = sum(counted.values()) == batch.total
+            assert (batch.finished_at is not None) == over
+            assert told[batch.id] == over
+
+
+def test_no_order_of_what_workers_do_breaks_a_promise(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert database
+    monkeypatch.setattr(capacity, "PROBE_SECONDS", 0.0)
+    often = settings(max_examples=12, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(Interleavings, settings=often)
