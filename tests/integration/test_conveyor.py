@@ -1,69 +1,26 @@
 """The conveyor on a real database, against a small upstream that counts what it is asked to do at once."""
 
-import asyncio
 import base64
-import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web as aio
 from sqlalchemy import func, select
 
 from cleanplate import db, ids, jobs
 from cleanplate.models import Account, Attempt, Job, Worker
-from cleanplate.settings import Settings
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import Store, open_store
 from tests import rows, web
 from tests.servers import wait_until
+from tests.upstream import Upstream, carrying
 from worker import capacity, conveyor
-from worker.conveyor import Conveyor
 
 pytestmark = pytest.mark.usefixtures("database")
 
 Hints = list[tuple[str, str]]
-
-
-class Upstream:
-    """Accepts tasks and ends them after ``polls`` looks; ``refuse`` may answer a submit otherwise."""
-
-    def __init__(self) -> None:
-        self.site = web.Site("", self.answer)
-        self.polls = 1
-        self.end: dict[str, Any] = {"status": "Ready"}
-        self.refuse: Callable[[int], web.Answer | None] = lambda _: None
-        self.submits: list[dict[str, Any]] = []
-        self.most = 0
-        self._left: dict[str, int] = {}
-
-    @property
-    def running(self) -> int:
-        return len(self._left)
-
-    async def answer(self, request: aio.Request) -> aio.StreamResponse:
-        if request.method == "GET":
-            return self._look(request.query["id"])
-        self.submits.append(json.loads(await request.read()))
-        refusal = self.refuse(len(self.submits))
-        if refusal is not None:
-            return await refusal(request)
-        task = f"task-{len(self.submits)}"
-        self._left[task] = self.polls
-        self.most = max(self.most, self.running)
-        return aio.json_response({"id": task, "polling_url": f"{self.site.url}/v1/get_result?id={task}", "cost": 5})
-
-    def _look(self, task: str) -> aio.Response:
-        if task not in self._left:
-            return aio.json_response({"status": "Task not found"}, status=404)
-        self._left[task] -= 1
-        if self._left[task] > 0:
-            return aio.json_response({"id": task, "status": "Pending"})
-        del self._left[task]
-        return aio.json_response({"id": task, "result": {"sample": f"{self.site.url}/{task}.png?sig=1"}} | self.end)
 
 
 @pytest.fixture
@@ -91,55 +48,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start(upstream: Upstream, store: Store) -> Callable[..., Any]:
-    """Run a conveyor for as long as the block lasts; at its end it is drained, unless it was ``killed``."""
-
-    @contextmanager
-    def running(worker: str = "w1", cap: int = 4, **variables: str) -> Iterator[Callable[[], None]]:
-        settings = Settings(
-            BFL_API_KEY="the-key",
-            BFL_BASE_URL=upstream.site.url,
-            BFL_HOSTS="127.0.0.1",
-            BFL_DELIVERY_HOSTS="127.0.0.1",
-            BFL_MAX_IN_FLIGHT=str(cap),
-            **variables,
-        )
-        loop = asyncio.new_event_loop()
-        carrier = Conveyor(settings, store, worker)
-        errors: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                    runner.run(life())
-            except BaseException as error:  # noqa: BLE001 -- it is raised again below
-                errors.append(error)
-
-        async def life() -> None:
-            nonlocal task
-            task = asyncio.current_task()
-            await carrier.run()
-
-        def kill() -> None:
-            assert task is not None
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join()
-            errors.clear()
-
-        task: asyncio.Task[None] | None = None
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield kill
-        finally:
-            if thread.is_alive():
-                loop.call_soon_threadsafe(carrier.drain)
-            thread.join()
-            for threads in (carrier._threads, carrier._loads, carrier._sender):
-                threads.shutdown()
-        if errors:
-            raise errors[0]
-
-    return running
+    return partial(carrying, upstream, store)
 
 
 def queue(store: Store, count: int) -> list[str]:

@@ -54,23 +54,17 @@ BATCHES = select(Batch.__table__)
 
 workers = st.sampled_from(WORKERS)
 anything = st.integers(0, 1000)
-outcomes = st.sampled_from(
-    [
-        *[Accepted("task", "http://127.0.0.2:9/task", cost) for cost in (5.0, None)] * 3,
-        NotAccepted("429", over_limit=True, retry_after=0.0),
-        Blocked("credits", "402"),
-        Rejected(ErrorCode.UPSTREAM_REJECTED, "422"),
-        Unconfirmed("silence"),
-    ]
-)
-
-
+SUBMITS: list[SubmitOutcome] = [
+    *[Accepted("task", "http://127.0.0.2:9/task", cost) for cost in (5.0, None)] * 3,
+    NotAccepted("429", over_limit=True, retry_after=0.0),
+    Blocked("credits", "402"),
+    Rejected(ErrorCode.UPSTREAM_REJECTED, "422"),
+    Unconfirmed("silence"),
+]
 POLLS: list[PollOutcome] = [
     *[ResultReady("http://127.0.0.3/x.png?sig=1", None)] * 3,
     Ended(ErrorCode.UPSTREAM_ERROR, "Error"),
 ]
-
-
 STORINGS: list[FinalizeOutcome] = [
     *[Stored("results/x.png", 96, 64, "png", 1, "0" * 64, 0)] * 3,
     Unusable(ErrorCode.RESULT_INVALID, "cut short"),
@@ -146,7 +140,7 @@ class Interleavings(RuleBasedStateMachine):
             self.wire.append((worker, job_id))
 
     @precondition(lambda self: self.wire)
-    @rule(number=anything, outcome=outcomes)
+    @rule(number=anything, outcome=st.sampled_from(SUBMITS))
     def answer(self, number: int, outcome: SubmitOutcome) -> None:
         worker, job_id = self.wire.pop(number % len(self.wire))
         granted = self.apply(meaning.of_submit(job_id, outcome, worker, 0.0), worker)
@@ -230,7 +224,7 @@ class Interleavings(RuleBasedStateMachine):
     def step_on(self) -> None:
         """Bring some job a step further, those that hold a slot first."""
         if self.wire:
-            self.answer(0, Accepted("task", "http://127.0.0.2:9/task", 5.0))
+            self.answer(0, SUBMITS[0])
         elif self.has(State.INFLIGHT):
             self.poll(SAVIOUR, 0, POLLS[0])
         elif self.has(State.READY):

@@ -1,0 +1,67 @@
+"""What finalize needs around it, for tests: a store with pairs, a delivery host with results, jobs that are ready."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from cleanplate import db
+from cleanplate.models import Job
+from cleanplate.states import State
+from cleanplate.storage import Store
+from tests import pictures, rows, web
+from worker import finalize
+
+ORIGINAL = pictures.encoded(pictures.scene())
+MASK = pictures.encoded(pictures.mask_image())
+RESULT = pictures.encoded(pictures.redrawn(pictures.scene()))
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The store, and the delivery host as a site that may be told to answer otherwise."""
+
+    store: Store
+    site: web.Site
+
+    def ready(self, **columns: Any) -> str:
+        """Make a job whose result lies on the delivery host."""
+        url = f"{self.site.url}/result.png?sig=secret"
+        with db.transaction() as tx:
+            job_id = rows.job(tx, State.READY, **{"sample_url": url, "window_ends": func.now(), **columns})
+        row = self.row(job_id)
+        self.store.put(row.image_key, ORIGINAL, media_type="image/png")
+        self.store.put(row.mask_key, MASK, media_type="image/png")
+        return job_id
+
+    def row(self, job_id: str) -> Job:
+        """Return the job as it is now."""
+        with db.transaction() as tx:
+            return tx.get_one(Job, job_id)
+
+    def due_seconds(self, job_id: str) -> float:
+        """Return in how many seconds the rescuer of the job looks at it."""
+        left = func.extract("epoch", Job.due_at - func.now())
+        with db.transaction() as tx:
+            return float(tx.scalar(select(left).where(Job.id == job_id)) or 0.0)
+
+    def events(self, job_id: str) -> list[str]:
+        """Return the states that the job came to, oldest first."""
+        with db.transaction() as tx:
+            return [state for state, _, _ in rows.events(tx, job_id)]
+
+
+@contextmanager
+def workshop(configure: Callable[..., None], directory: Path) -> Iterator[Workshop]:
+    """Yield a workshop with an empty directory store; ``configure`` is the fixture of that name."""
+    configure(STORAGE_URL=directory.as_uri(), BFL_DELIVERY_HOSTS="127.0.0.1", BFL_API_KEY="the-key")
+    try:
+        with web.serving(web.says(200, RESULT)) as site, finalize._client(os.getpid()):
+            yield Workshop(finalize._store(os.getpid()), site)
+    finally:
+        for cached in (finalize._store, finalize._client):
+            cached.cache_clear()
