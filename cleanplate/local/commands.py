@@ -41,10 +41,12 @@ def notifier() -> list[str]:
     return _worker("notifier", queue="notify", pool=["-P", "threads", "-c", "8"])
 
 
-def simulator(port: int, state_dir: Path, *, slots: int, latency_seconds: float, seed: int, key: str) -> list[str]:
+def simulator(
+    port: int, state_dir: Path, *, slots: int, latency_seconds: float, seed: int, erase: str, key: str
+) -> list[str]:
     """Stand in for the upstream; what it was paid for outlives a restart."""
     place = ["--port", str(port), "--state-dir", str(state_dir)]
-    shape = ["--slots", str(slots), "--latency", f"{latency_seconds:g}", "--seed", str(seed)]
+    shape = ["--slots", str(slots), "--latency", f"{latency_seconds:g}", "--seed", str(seed), "--erase", erase]
     return ["-m", "cleanplate.simulator", *place, *shape, "--key", key]
 
 

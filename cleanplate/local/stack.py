@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from cleanplate.local import commands, environment, ports, postgres, redis
 from cleanplate.local.errors import ServiceFailedError
@@ -19,14 +20,21 @@ from cleanplate.settings import Settings
 
 DATABASE, BROKER = "DATABASE_URL", "REDIS_URL"
 DRAIN_SECONDS = 30.0
+INTAKE_NICE = 5
+"""Results have a deadline and uploads have none, so on a busy machine those who store results go first."""
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """How the simulator behaves: seconds a picture takes it in the middle of its distribution, and its seed."""
+    """How the simulator behaves.
+
+    Seconds that a picture takes it in the middle of its distribution, the seed of all it draws, and whether it erases:
+    ``fast`` gives every picture back, to leave the machine to what is measured on it.
+    """
 
     latency_seconds: float = 4.0
     seed: int = 1
+    erase: Literal["inpaint", "fast"] = "inpaint"
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ def _simulator(supervisor: Supervisor, settings: Settings, simulation: Simulatio
         slots=settings.bfl_max_in_flight,
         latency_seconds=simulation.latency_seconds,
         seed=simulation.seed,
+        erase=simulation.erase,
         key=environment.SIMULATOR_KEY,
     )
     return _ours("simulator", arguments, env, ready=lambda: bool(_simulator_urls(supervisor)))
@@ -143,15 +152,21 @@ def _processes(supervisor: Supervisor, settings: Settings, port: int, env: Mappi
         return _ours(name, arguments, env, ready=lambda: commands.WORKER_READY in supervisor.output(name))
 
     return [
-        _ours("api", commands.api(ports.HOST, port), env, ready=lambda: _answers(port, "/readyz")),
+        _ours("api", commands.api(ports.HOST, port), env, ready=lambda: _answers(port, "/readyz"), nice=INTAKE_NICE),
         worker("conveyor", commands.conveyor()),
         worker("finalizer", commands.finalizer(settings.finalize_processes)),
         worker("notifier", commands.notifier()),
     ]
 
 
-def _ours(name: str, arguments: list[str], env: Mapping[str, str], ready: Callable[[], bool] | None = None) -> Service:
-    argv = commands.python(arguments)
+def _ours(
+    name: str,
+    arguments: list[str],
+    env: Mapping[str, str],
+    ready: Callable[[], bool] | None = None,
+    nice: int = 0,
+) -> Service:
+    argv = [*(["nice", "-n", str(nice)] if nice else []), *commands.python(arguments)]
     return Service(name, argv, env, ready, stop_timeout_seconds=DRAIN_SECONDS, cwd=commands.PACKAGES)
 
 

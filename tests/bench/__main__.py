@@ -31,20 +31,21 @@ def main() -> None:
     arguments.add_argument("--slots", type=int, default=24)
     arguments.add_argument("--latency", type=float, default=4.0)
     arguments.add_argument("--pixels", type=int, default=photographs.MEGAPIXEL)
+    arguments.add_argument("--inpaint", action="store_true", help="let the simulator really erase, on the same cores")
     arguments.add_argument("--json", type=Path, default=None, help="write the figures here, too")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="cleanplate-bench-") as folder:
-        figures = run(Path(folder), given.photos, given.slots, given.latency, given.pixels)
+        figures = run(Path(folder), given.photos, given.slots, given.latency, given.pixels, fast=not given.inpaint)
     for name, value in figures.items():
         print(f"{name:32} {value:.3f}" if isinstance(value, float) else f"{name:32} {value}")
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2))
 
 
-def run(folder: Path, count: int, slots: int, latency: float, pixels: int) -> dict[str, Any]:
+def run(folder: Path, count: int, slots: int, latency: float, pixels: int, *, fast: bool) -> dict[str, Any]:
     """Erase ``count`` photographs and return what was measured."""
     photographs.write(folder / "photos", count, pixels=pixels)
-    with stack(folder / "data", slots=slots, latency=latency) as running:
+    with stack(folder / "data", slots=slots, latency=latency, fast=fast) as running:
         began = time.monotonic()
         finish(running.erase(folder / "photos", folder / "out"), seconds=3600)
         seconds = time.monotonic() - began

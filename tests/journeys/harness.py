@@ -61,12 +61,13 @@ class Stack:
 
 
 @contextmanager
-def stack(data_dir: Path, *, slots: int = 8, latency: float = 1.5, **settings: Any) -> Iterator[Stack]:
-    """Run everything on free ports; ``settings`` are environment names."""
+def stack(
+    data_dir: Path, *, slots: int = 8, latency: float = 1.5, fast: bool = False, **settings: Any
+) -> Iterator[Stack]:
+    """Run everything on free ports; ``settings`` are environment names, ``fast`` gives pictures back unerased."""
     given = {"BFL_MAX_IN_FLIGHT": slots, "CLEANPLATE_UNCONFIRMED_HOLD_SECONDS": 3, **settings}
-    with running(
-        Settings(CLEANPLATE_DATA_DIR=data_dir, **given), port=None, simulation=Simulation(latency_seconds=latency)
-    ) as started:
+    simulation = Simulation(latency, erase="fast" if fast else "inpaint")
+    with running(Settings(CLEANPLATE_DATA_DIR=data_dir, **given), port=None, simulation=simulation) as started:
         yield Stack(started)
 
 
