@@ -16,10 +16,15 @@ from worker.conveyor import Conveyor
 
 
 class Upstream:
-    """Accepts tasks and ends them after ``polls`` looks; ``refuse`` may answer a submit otherwise."""
+    """Accepts tasks and ends them after ``polls`` looks; ``refuse`` may answer a submit otherwise.
+
+    While ``answers`` is cleared, it takes submits and keeps their answers back.
+    """
 
     def __init__(self) -> None:
         self.site = web.Site("", self.answer)
+        self.answers = threading.Event()
+        self.answers.set()
         self.polls = 1
         self.end: dict[str, Any] = {"status": "Ready"}
         self.refuse: Callable[[int], web.Answer | None] = lambda _: None
@@ -35,10 +40,12 @@ class Upstream:
         if request.method == "GET":
             return self._look(request.query["id"])
         self.submits.append(json.loads(await request.read()))
-        refusal = self.refuse(len(self.submits))
+        number = len(self.submits)
+        await asyncio.to_thread(self.answers.wait)
+        refusal = self.refuse(number)
         if refusal is not None:
             return await refusal(request)
-        task = f"task-{len(self.submits)}"
+        task = f"task-{number}"
         self._left[task] = self.polls
         self.most = max(self.most, self.running)
         return aio.json_response({"id": task, "polling_url": f"{self.site.url}/v1/get_result?id={task}", "cost": 5})

@@ -29,6 +29,7 @@ def upstream() -> Iterator[Upstream]:
     with web.serving(made.answer) as site:
         made.site = site
         yield made
+        made.answers.set()
 
 
 @pytest.fixture
@@ -164,6 +165,21 @@ def test_an_answer_that_is_lost_holds_its_slot_and_is_not_sent_again_by_the_conv
     assert len(upstream.submits) == 1
     with db.transaction() as tx:
         assert tx.scalar(jobs.slots_held(capacity.ACCOUNT)) == 1
+
+
+def test_an_acceptance_that_comes_after_others_gave_the_job_up_is_used(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    upstream.answers.clear()
+    (job_id,) = queue(store, 1)
+    with start():
+        wait_until(lambda: upstream.submits)
+        with db.transaction() as tx:
+            assert jobs.apply(tx, [jobs.unconfirmed(job_id, "the lease ended", 60.0)]) == {job_id}
+        upstream.answers.set()
+        wait_until(lambda: all_in(State.READY))
+    assert len(upstream.submits) == 1
+    assert ledger() == ["accepted"]
 
 
 def test_a_pair_that_is_gone_from_the_store_fails_and_nothing_is_paid(

@@ -25,8 +25,8 @@ def row(job_id: str) -> Job:
 
 def test_the_turn_is_by_tag_and_then_by_age() -> None:
     with db.transaction() as tx:
-        late, early = rows.job(tx, tag=2), rows.job(tx, tag=1)
-        first, last = rows.job(tx, tag=1), rows.job(tx, tag=3)
+        last, late = rows.job(tx, tag=3), rows.job(tx, tag=2)
+        early, first = rows.job(tx, tag=1), rows.job(tx, tag=1)
         rows.job(tx, State.READY, tag=0)
         claimed = jobs.claim(tx, "w1", 3)
     assert [job.id for job in claimed] == [early, first, late]
