@@ -20,7 +20,7 @@ from cleanplate.settings import Settings
 
 DATABASE, BROKER = "DATABASE_URL", "REDIS_URL"
 DRAIN_SECONDS = 30.0
-INTAKE_NICE = 5
+INTAKE_NICE = 10
 """Results have a deadline and uploads have none, so on a busy machine those who store results go first."""
 
 
