@@ -62,7 +62,8 @@ def run(folder: Path, count: int, slots: int, latency: float, pixels: int, *, fa
         "paid submits": stats["paid"],
         "answers of 429": stats["rate_limited"],
         "whole run, seconds": seconds,
-        "share of slot time busy": busy(ledger, slots),
+        "busy while work waited": busy(ledger, slots, ramp=False),
+        "busy from the first submit": busy(ledger, slots, ramp=True),
         "ideal makespan / makespan": ideal([task["latency"] for task in ledger], slots) / makespan,
         "ready -> stored p50, seconds": median,
         "ready -> stored p99, seconds": late,
@@ -76,12 +77,16 @@ def _ledger(running: Stack) -> list[dict[str, Any]]:
     return list(answer["data"] if isinstance(answer, dict) else answer)
 
 
-def busy(ledger: list[dict[str, Any]], slots: int) -> float:
-    """Return the share of slot time in use from the first submit to the last: as long as there was work for all."""
-    first = min(task["accepted_at"] for task in ledger)
-    last = max(task["accepted_at"] for task in ledger)
-    used = sum(min(task["ends_at"], last) - task["accepted_at"] for task in ledger)
-    return used / (slots * (last - first))
+def busy(ledger: list[dict[str, Any]], slots: int, *, ramp: bool) -> float:
+    """Return the share of slot time in use up to the last submit.
+
+    Counted from the first submit with ``ramp``, else from when as many tasks as there are slots had been submitted:
+    before that the photographs were still being uploaded and no work waited.
+    """
+    accepted = sorted(task["accepted_at"] for task in ledger)
+    first, last = accepted[0 if ramp else slots - 1], accepted[-1]
+    used = sum(max(0.0, min(task["ends_at"], last) - max(task["accepted_at"], first)) for task in ledger)
+    return float(used / (slots * (last - first)))
 
 
 def ideal(latencies: list[float], slots: int) -> float:
