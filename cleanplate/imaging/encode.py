@@ -1,27 +1,24 @@
 """Pixels to files.
 
-PNG is written by OpenCV: run-length strategy and one fixed filter take 33 ms and 1.63 MB for 1 MP of dense photograph
-(13 ms and 0.42 MB for a product on white) where Pillow, which tries five filters on every row, takes 76 ms and 1.73 MB
-at compress_level 1, and 244 ms and 1.57 MB at 6.
+PNG is written here, with one fixed filter (the difference to the row above) and Intel's ISA-L: 7 ms and 0.99 MB for
+1 MP of dense photograph, where OpenCV takes 33 ms and 1.10 MB in the quickest of its settings, and Pillow, which tries
+five filters on every row, 76 ms and 1.73 MB at compress_level 1.
 WebP is written lossless, so that it keeps the same promise as PNG; JPEG at quality 95 without chroma subsampling.
 """
 
 import io
 import struct
-import zlib
 
-import cv2
 import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
 from PIL import Image
 
 from cleanplate.imaging.formats import OutputFormat
 
-_PNG_HEADER_END = 33  # the signature and IHDR
-_PNG_OPTIONS = [
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
-]
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels: L, LA, RGB, RGBA
+_PNG_UP = 2  # the filter, a byte before each row
 
 
 def encode(
@@ -29,7 +26,7 @@ def encode(
 ) -> bytes:
     """Return a file of the picture: ``colours`` L or RGB, in the space of ``profile``, which is embedded.
 
-    JPEG has no alpha: flatten the picture first. Raises ``ValueError`` for a picture that the format cannot hold.
+    JPEG has no alpha: flatten the picture first. No side may be longer than ``formats.MAX_SIDE``.
     """
     if output_format == "png":
         return _png(colours, alpha, profile)
@@ -45,32 +42,31 @@ def encode(
 
 
 def _png(colours: Image.Image, alpha: Image.Image | None, profile: bytes | None) -> bytes:
-    if alpha and colours.mode == "L":  # a kind of PNG that OpenCV does not write
-        file = io.BytesIO()
-        Image.merge("LA", (colours, alpha)).save(file, "PNG", compress_level=1, icc_profile=profile)
-        return file.getvalue()
     pixels = np.asarray(colours)
-    if colours.mode == "RGB":
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     if alpha:
         pixels = np.dstack([pixels, np.asarray(alpha)])
-    written, png = cv2.imencode(".png", pixels, _PNG_OPTIONS)
-    if not written:  # OpenCV logs why and returns nothing, which must not be stored as a picture
-        raise ValueError("OpenCV could not encode the picture as PNG")
-    return _tagged(png.tobytes(), profile)
-
-
-def _tagged(png: bytes, profile: bytes | None) -> bytes:
-    """Return the PNG with an iCCP chunk after its header. By hand, because libpng refuses profiles that others read."""
-    if not profile:
-        return png
-    chunk = b"iCCP" + b"ICC Profile\0\0" + zlib.compress(profile)
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR_TYPES[rows.shape[1] // width], 0, 0, 0)
     return b"".join(
         (
-            png[:_PNG_HEADER_END],
-            struct.pack(">I", len(chunk) - 4),
-            chunk,
-            struct.pack(">I", zlib.crc32(chunk)),
-            png[_PNG_HEADER_END:],
+            _PNG_SIGNATURE,
+            _chunk(b"IHDR", header),
+            _chunk(b"iCCP", b"ICC Profile\0\0" + isal_zlib.compress(profile)) if profile else b"",
+            _chunk(b"IDAT", isal_zlib.compress(_filtered(rows), 1)),
+            _chunk(b"IEND", b""),
         )
     )
+
+
+def _filtered(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    out = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    out[:, 0] = _PNG_UP
+    out[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=out[1:, 1:])
+    return out
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    checksum = isal_zlib.crc32(data, isal_zlib.crc32(name))
+    return b"".join((struct.pack(">I", len(data)), name, data, struct.pack(">I", checksum)))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cleanplate.imaging.composite import Finished, erased_area, finish
-from cleanplate.imaging.encode import encode
 from cleanplate.imaging.faults import ImageFault, ResultFault
 from cleanplate.imaging.formats import OutputFormat
 from tests import pictures
@@ -164,11 +163,6 @@ def test_a_profile_that_libpng_would_refuse_is_kept_because_browsers_read_it() -
     profile = pictures.rgb_profile() + b"padding!"
     done = finished(pictures.encoded(SCENE, "JPEG", icc_profile=profile))
     assert pictures.decoded(done.data).info["icc_profile"] == profile
-
-
-def test_a_picture_that_no_png_can_hold_is_an_error_and_not_an_empty_file() -> None:
-    with pytest.raises(ValueError, match="PNG"):
-        encode(Image.new("L", (1_000_001, 1)), None, None, "png")
 
 
 def test_the_erased_area_is_brought_into_the_originals_colours() -> None:
