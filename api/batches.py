@@ -12,7 +12,7 @@ from api.auth import Authenticated, caller
 from api.documentation import REF, answers, example, file, form
 from api.errors import Problem, findings, invalid, not_found
 from api.forms import Form, Multipart
-from api.intake import Checked, Stored, Upload
+from api.intake import Stored, Upload
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, filtered, page
 from cleanplate import batches, db, ids, resources
@@ -46,10 +46,9 @@ def create_batch(who: Authenticated, sent: Multipart, response: Response) -> res
     if options.webhook_url is not None:
         receivers.check_url(options.webhook_url)
     uploads, unpaired = intake.find_pairs(sent.files, options.mask_suffix)
-    checked, rejected = _check(sent, uploads, unpaired, options)
-    if options.seal and not checked:
+    stored, rejected = _take(sent, uploads, unpaired, options)
+    if options.seal and not stored:
         raise Problem(422, "no_valid_items", "There is no pair to work on in this batch.", errors=findings(rejected))
-    stored = intake.put_all(sent, checked, options.params)
     with db.transaction() as tx:
         endpoint_id = secret = None
         if options.webhook_url is not None:
@@ -87,8 +86,7 @@ def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, base: Ba
         known = intake.known(tx, batch_id, uploads)
     rejected += intake.duplicates(uploads, known)
     uploads = [one for one in uploads if one.custom_id not in known]
-    checked, rejected = _check(sent, uploads, rejected, options)
-    stored = intake.put_all(sent, checked, options.params)
+    stored, rejected = _take(sent, uploads, rejected, options)
     with db.transaction() as tx:
         row = _open(tx, who.tenant_id, batch_id, lock=True)
         late = intake.known(tx, batch_id, [one.upload for one in stored])
@@ -150,17 +148,17 @@ def _options(sent: Form) -> BatchOptions:
         raise invalid(error, "/options") from None
 
 
-def _check(
+def _take(
     sent: Form, uploads: Sequence[Upload], rejected: Sequence[Rejection], options: BatchOptions
-) -> tuple[list[Checked], list[Rejection]]:
-    """Check the pairs; what is ``rejected`` already counts too when the batch is to be taken whole or not at all."""
-    checked, faulty = intake.check_all(sent, uploads, options.params)
-    rejected = [*rejected, *faulty]
-    grave = [one for one in rejected if one.code not in intake.HARMLESS]
-    if options.atomic and grave:
-        detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
-        raise Problem(422, "batch_rejected", detail, errors=findings(grave))
-    return checked, rejected
+) -> tuple[list[Stored], list[Rejection]]:
+    """Check and store the pairs; a batch that is to be taken whole or not at all is checked whole before."""
+    if options.atomic:
+        findings_ahead = [*rejected, *intake.check_all(sent, uploads, options.params)]
+        if grave := [one for one in findings_ahead if one.code not in intake.HARMLESS]:
+            detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
+            raise Problem(422, "batch_rejected", detail, errors=findings(grave))
+    stored, faulty = intake.take_all(sent, uploads, options.params)
+    return stored, [*rejected, *faulty]
 
 
 def _insert(tx: db.Transaction, row: Batch, stored: Sequence[Stored], options: BatchOptions) -> list[Job]:

@@ -4,11 +4,11 @@ So a pair that cannot be worked on costs nothing, and no row is without its obje
 written (a refused duplicate, a request that failed half way) are the sweep's.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import insert, select
 
@@ -19,12 +19,13 @@ from api.store import store
 from cleanplate import ids, settings
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
-from cleanplate.imaging import payload
 from cleanplate.imaging.faults import ImageFault
 from cleanplate.models import Job, JobEvent
 from cleanplate.pairing import pair
 from cleanplate.resources import Params, Rejection
 from cleanplate.states import State
+
+T = TypeVar("T")
 
 AT_ONCE = 4
 CUSTOM_ID_LENGTH = 255
@@ -50,19 +51,13 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A pair that can be worked on."""
-
-    upload: Upload
-    facts: imaging.Pair
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
-    """A pair whose objects are stored; ``keys`` are the columns of the job that say where."""
+    """A pair whose objects are stored, with the columns of the job that tell what they are and where they lie."""
 
     upload: Upload
-    facts: imaging.Pair
+    image: Mapping[str, Any]
+    mask: Mapping[str, Any]
+    warnings: Sequence[str]
     keys: Mapping[str, str]
 
 
@@ -86,52 +81,65 @@ def find_pairs(files: Sequence[File], mask_suffix: str) -> tuple[list[Upload], l
     return uploads, rejected
 
 
-def check(form: Form, candidate: Upload, params: Params) -> Checked:
-    """Decode both pictures wholly. Raises ``ImageFault``, or :class:`Problem` 413 for a file that is too large."""
+def check_all(form: Form, uploads: Sequence[Upload], params: Params) -> list[Rejection]:
+    """Return why pairs cannot be worked on, and store none."""
+
+    def check(one: Upload) -> None:
+        with _turn:
+            _check(form, one, params)
+
+    found = _workers.map(lambda one: _unless_faulty(lambda: check(one), one), uploads)
+    return [one for one in found if isinstance(one, Rejection)]
+
+
+def take_all(form: Form, uploads: Sequence[Upload], params: Params) -> tuple[list[Stored], list[Rejection]]:
+    """Check and store many pairs, a few at once; return those that are stored, in their order, and why others are not.
+
+    Raises ``StoreUnavailable`` and such.
+    """
+    found = list(_workers.map(lambda one: _unless_faulty(lambda: take(form, one, params), one), uploads))
+    return [one for one in found if isinstance(one, Stored)], [one for one in found if isinstance(one, Rejection)]
+
+
+def take(form: Form, upload: Upload, params: Params) -> Stored:
+    """Decode a pair wholly; if it can be worked on, store it, and what the upstream is sent where that differs.
+
+    Raises ``ImageFault``, :class:`Problem` 413 for a file that is too large, and ``StoreUnavailable`` and such.
+    """
+    at = f"inputs/{upload.job_id}"
+    keys = {}
     with _turn:
-        facts = imaging.check(
-            form.read(candidate.image),
-            form.read(candidate.mask),
-            max_pixels=settings.get().max_pixels,
-            mask_invert=params.mask_invert,
-            output_format=params.output_format,
-        )
-    return Checked(candidate, facts)
+        image, mask, pair = _check(form, upload, params)
+        for name, data, sent, facts in (
+            ("image", image, pair.sent.image, pair.image),
+            ("mask", mask, pair.sent.mask, pair.mask),
+        ):
+            keys[f"{name}_key"] = keys[f"send_{name}_key"] = f"{at}/{name}"
+            store().put(keys[f"{name}_key"], data, media_type=f"image/{facts.format}")
+            if sent != data:
+                keys[f"send_{name}_key"] = f"{at}/send-{name}"
+                kind = "png" if sent.startswith(PNG_SIGNATURE) else "jpeg"
+                store().put(keys[f"send_{name}_key"], sent, media_type=f"image/{kind}")
+    return Stored(upload, asdict(pair.image), asdict(pair.mask), pair.warnings, keys)
 
 
-def check_all(form: Form, uploads: Sequence[Upload], params: Params) -> tuple[list[Checked], list[Rejection]]:
-    """Check many pairs, a few at once; return those that can be worked on, in their order, and why others cannot."""
-    found = list(_workers.map(lambda one: _findings(form, params, one), uploads))
-    return [one for one in found if isinstance(one, Checked)], [one for one in found if isinstance(one, Rejection)]
+def _check(form: Form, upload: Upload, params: Params) -> tuple[bytes, bytes, imaging.Pair]:
+    image, mask = form.read(upload.image), form.read(upload.mask)
+    pair = imaging.check(
+        image,
+        mask,
+        max_pixels=settings.get().max_pixels,
+        mask_invert=params.mask_invert,
+        output_format=params.output_format,
+    )
+    return image, mask, pair
 
 
-def _findings(form: Form, params: Params, candidate: Upload) -> Checked | Rejection:
+def _unless_faulty(work: Callable[[], T], candidate: Upload) -> T | Rejection:
     try:
-        return check(form, candidate, params)
+        return work()
     except (ImageFault, Problem) as fault:
         return _reject(names.clean(candidate.image.name), fault.code, fault.detail)
-
-
-def put(form: Form, checked: Checked, params: Params) -> Stored:
-    """Store both files, and what the upstream will be sent where that differs. Raises ``StoreUnavailable`` and such."""
-    at = f"inputs/{checked.upload.job_id}"
-    keys = {"image_key": f"{at}/image", "mask_key": f"{at}/mask"}
-    with _turn:
-        image, mask = form.read(checked.upload.image), form.read(checked.upload.mask)
-        store().put(keys["image_key"], image, media_type=f"image/{checked.facts.image.format}")
-        store().put(keys["mask_key"], mask, media_type=f"image/{checked.facts.mask.format}")
-        sent = payload.prepare(image, mask, mask_invert=params.mask_invert)
-        for name, data, original in (("image", sent.image, image), ("mask", sent.mask, mask)):
-            keys[f"send_{name}_key"] = keys[f"{name}_key"] if data == original else f"{at}/send-{name}"
-            if data != original:
-                kind = "png" if data.startswith(PNG_SIGNATURE) else "jpeg"
-                store().put(keys[f"send_{name}_key"], data, media_type=f"image/{kind}")
-    return Stored(checked.upload, checked.facts, keys)
-
-
-def put_all(form: Form, checked: Sequence[Checked], params: Params) -> list[Stored]:
-    """Store many pairs, a few at once."""
-    return list(_workers.map(lambda one: put(form, one, params), checked))
 
 
 def known(tx: Transaction, batch_id: str, uploads: Iterable[Upload]) -> set[str | None]:
@@ -172,9 +180,9 @@ def insert_jobs(
             endpoint_id=endpoint_id,
             meta=metadata or {},
             params=params.model_dump(),
-            warnings=list(one.facts.warnings),
-            image=asdict(one.facts.image),
-            mask=asdict(one.facts.mask),
+            warnings=list(one.warnings),
+            image=dict(one.image),
+            mask=dict(one.mask),
             **one.keys,
             tag=HIGHEST_PRIORITY - priority,
         )

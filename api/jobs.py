@@ -76,8 +76,7 @@ def create_job(who: Authenticated, sent: Multipart, response: Response, base: Ba
     upload = intake.upload(sent.one("image"), sent.one("mask"), fields.custom_id)
     if fields.webhook_url is not None:
         receivers.check_url(fields.webhook_url)
-    checked = intake.check(sent, upload, params)
-    stored = intake.put(sent, checked, params)
+    stored = intake.take(sent, upload, params)
     with db.transaction() as tx:
         endpoint_id = secret = None
         if fields.webhook_url is not None:

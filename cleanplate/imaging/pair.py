@@ -7,17 +7,22 @@ from cleanplate.imaging import mask as masks
 from cleanplate.imaging.facts import Facts, MaskFacts
 from cleanplate.imaging.faults import ImageFault, warning
 from cleanplate.imaging.formats import MAX_SIDE, OutputFormat
+from cleanplate.imaging.payload import Prepared, prepare
 from cleanplate.imaging.pixels import BYTE
 from cleanplate.imaging.source import Source, open_picture
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What a row needs to know of a pair that can be worked on. A warning reads ``code: what; what to do``."""
+    """A pair that can be worked on: its facts, and what of it the upstream is sent.
+
+    A warning reads ``code: what; what to do``.
+    """
 
     image: Facts
     mask: MaskFacts
     warnings: tuple[str, ...]
+    sent: Prepared
 
 
 def check(
@@ -28,7 +33,7 @@ def check(
     mask_invert: bool = False,
     output_format: OutputFormat = "png",
 ) -> Pair:
-    """Decode both wholly and return the facts.
+    """Decode both wholly, once, and return what they are.
 
     Raises ``ImageFault`` and nothing else, whatever the bytes: every code of ``faults.IMAGE_FAULTS``. No more than
     ``max_pixels`` of either are decoded; headers are read first.
@@ -51,6 +56,7 @@ def check(
             coverage=read.coverage,
         ),
         warnings=(*_image_warnings(source, output_format), *read.warnings),
+        sent=prepare(source, read),
     )
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from cleanplate.imaging import colour
-from cleanplate.imaging import mask as masks
 from cleanplate.imaging.encode import encode
-from cleanplate.imaging.source import Source, open_picture
+from cleanplate.imaging.mask import Mask
+from cleanplate.imaging.source import Source
 
 
 @dataclass(frozen=True)
@@ -16,18 +16,16 @@ class Prepared:
     mask: bytes
 
 
-def prepare(image: bytes, mask: bytes, *, mask_invert: bool = False) -> Prepared:
-    """Return the pair as the upstream takes it in its fields ``image`` and ``mask``.
+def prepare(image: Source, mask: Mask) -> Prepared:
+    """Return a pair that was checked as the upstream takes it in its fields ``image`` and ``mask``.
 
-    A plain JPEG or PNG goes as its own compressed pixels, cleared of metadata but never decoded; everything else
+    A plain JPEG or PNG goes as its own compressed pixels, cleared of metadata but never encoded again; everything else
     (turned, transparent, deep, wide-gamut, CMYK, WebP, AVIF, HEIC) as a PNG of how it looks on white in sRGB. A
     picture that may contain GPS positions or a second picture is never sent with them.
 
-    The pair is taken to be one that ``check`` passed. Raises ``ImageFault`` where it is not.
+    Raises ``ImageFault`` for pixels that break off, if they were not decoded yet.
     """
-    source = open_picture(image)
-    erase = masks.read(mask, source, invert=mask_invert)
-    return Prepared(image=_image(source), mask=encode(erase.image, None, None, "png"))
+    return Prepared(image=_image(image), mask=encode(mask.image, None, None, "png"))
 
 
 def _image(source: Source) -> bytes:

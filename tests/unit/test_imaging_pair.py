@@ -17,7 +17,6 @@ from cleanplate.imaging.composite import finish
 from cleanplate.imaging.faults import IMAGE_FAULTS, RESULT_FAULTS, WARNINGS, ImageFault
 from cleanplate.imaging.formats import OutputFormat
 from cleanplate.imaging.pair import Pair, check
-from cleanplate.imaging.payload import prepare
 from tests import pictures
 
 LIMIT = 100_000
@@ -282,7 +281,7 @@ def test_damaged_files_end_in_facts_or_a_fault_and_what_has_facts_can_be_worked_
         end = outcome(image, mask)
         if isinstance(end, Pair):
             result = pictures.encoded(pictures.scene(end.image.width, end.image.height))
-            assert pictures.decoded(prepare(image, mask).image)
+            assert pictures.decoded(end.sent.image)
             assert pictures.decoded(finish(image, mask, result, dilate_pixels=3).data)
         else:
             assert end.code in IMAGE_FAULTS

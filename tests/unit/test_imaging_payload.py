@@ -7,7 +7,8 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from cleanplate.imaging.payload import Prepared, prepare
+from cleanplate.imaging.pair import check
+from cleanplate.imaging.payload import Prepared
 from tests import pictures
 
 MASK = pictures.encoded(pictures.mask_image())
@@ -15,7 +16,7 @@ SECRETS = (b"Exif", b"eXIf", b"J. Doe", b"http://ns.adobe.com")
 
 
 def prepared(image: bytes, mask: bytes = MASK, *, invert: bool = False) -> Prepared:
-    sent = prepare(image, mask, mask_invert=invert)
+    sent = check(image, mask, max_pixels=10_000_000, mask_invert=invert).sent
     assert not any(secret in sent.image for secret in SECRETS)
     shown = pictures.decoded(sent.image)
     assert shown.format in {"JPEG", "PNG"}
