@@ -52,13 +52,18 @@ class Finished(Facts):
 
 @dataclass(frozen=True)
 class Area:
-    """The dilated mask's part of a picture: ``box`` cuts it out, ``weight`` (float32, 0 to 1) is the result's share.
+    """The dilated mask's part of a picture: ``box`` and ``corners`` (left, top, right, bottom) cut it out.
 
-    Inside the mask the weight is 1, in the dilated mask above 0, beyond it 0.
+    ``weight`` (float32, 0 to 1) is the result's share: 1 inside the mask, above 0 in the dilated mask, beyond it 0.
     """
 
     box: tuple[slice, slice]
     weight: NDArray[np.float32]
+
+    @property
+    def corners(self) -> tuple[int, int, int, int]:
+        (top, left), (height, width) = (side.start for side in self.box), self.weight.shape
+        return left, top, left + width, top + height
 
 
 def finish(
@@ -143,35 +148,39 @@ def _suited(picture: Picture, output_format: OutputFormat) -> Picture:
 
 def _exact(
     picture: Picture, upstream: Picture, area: Area, output_format: OutputFormat
-) -> tuple[bytes, Image.Image, Image.Image]:
+) -> tuple[bytes, Pixels, Pixels]:
     """Return the file, and what to measure it by: the original and what was stored."""
-    pixels = np.array(picture.colours)
-    patch = colour.to_srgb(Image.fromarray(np.asarray(upstream.colours)[area.box]), upstream.profile)
+    original = np.asarray(picture.colours)
+    patch = colour.to_srgb(upstream.colours.crop(area.corners), upstream.profile)
     patch = colour.from_srgb(patch, picture.profile, picture.colours.mode)
-    pixels[area.box] = cv2.blendLinear(pixels[area.box], np.asarray(patch), 1 - area.weight, area.weight)
-    blended = Image.fromarray(pixels)
-    data = encode(blended, picture.alpha, picture.profile, output_format)
-    return data, picture.colours, _as_stored(data, blended, output_format)
+    pixels = original.copy()
+    pixels[area.box] = cv2.blendLinear(original[area.box], np.asarray(patch), 1 - area.weight, area.weight)
+    data = encode(Image.fromarray(pixels), picture.alpha, picture.profile, output_format)
+    return data, original, pixels if output_format in LOSSLESS else _decoded(data)
 
 
 def _raw(
     picture: Picture, upstream: Picture, result: bytes, result_format: str, output_format: OutputFormat
-) -> tuple[bytes, Image.Image, Image.Image]:
+) -> tuple[bytes, Pixels, Pixels]:
     flat = picture.flattened()
-    reference = colour.to_srgb(flat.colours, flat.profile).convert("RGB")
+    reference = _as_srgb(flat.colours, flat.profile)
     if result_format == output_format:
-        return result, reference, colour.to_srgb(upstream.colours, upstream.profile).convert("RGB")
+        return result, reference, _as_srgb(upstream.colours, upstream.profile)
     shown = _suited(upstream, output_format)
     data = encode(shown.colours, shown.alpha, shown.profile, output_format)
-    stored = _as_stored(data, shown.colours, output_format)
-    return data, reference, colour.to_srgb(stored, shown.profile).convert("RGB")
+    stored = shown.colours if output_format in LOSSLESS else Image.fromarray(_decoded(data))
+    return data, reference, _as_srgb(stored, shown.profile)
 
 
-def _as_stored(data: bytes, written: Image.Image, output_format: OutputFormat) -> Image.Image:
-    return written if output_format in LOSSLESS else open_picture(data).picture().colours
+def _as_srgb(image: Image.Image, profile: bytes | None) -> Pixels:
+    return np.asarray(colour.to_srgb(image, profile).convert("RGB"))
 
 
-def _outside_delta(reference: Image.Image, stored: Image.Image, area: Area) -> int:
-    delta = cv2.absdiff(np.asarray(reference), np.asarray(stored))
+def _decoded(data: bytes) -> Pixels:
+    return np.asarray(open_picture(data).picture().colours)
+
+
+def _outside_delta(reference: Pixels, stored: Pixels, area: Area) -> int:
+    delta = cv2.absdiff(reference, stored)
     delta[area.box][area.weight > 0] = 0
     return int(delta.max())
