@@ -47,6 +47,8 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     Raises :class:`cleanplate.states.IllegalMoveError` when a wish is no move of the state machine at all.
     """
     wishes = {change.job_id: change for change in changes}
+    if not wishes:
+        return set()
     for change in wishes.values():
         for source in change.sources:
             require(source, change.target)

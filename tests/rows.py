@@ -1,6 +1,7 @@
 """Rows for tests: a job in any state, with all that such a job has beside it."""
 
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from cleanplate import ids, vault
+from cleanplate.db import Transaction
 from cleanplate.ids import Kind
 from cleanplate.models import Account, Attempt, Batch, Endpoint, Job, JobEvent, Tenant, Worker
 from cleanplate.states import HOLDS_SLOT, LEASED, State
+from worker import capacity
 
 TENANT = "ten_1"
 WORKER = "worker-1"
@@ -131,3 +134,9 @@ def events(tx: Session, job_id: str) -> list[tuple[str, str, str | None]]:
 def attempts(tx: Session, job_id: str) -> list[Attempt]:
     """Return the money ledger of a job."""
     return list(tx.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
+
+
+def seats(tx: Transaction, owner: str, ids_: Collection[str]) -> tuple[AbstractSet[str], AbstractSet[str]]:
+    """Ask for slots for jobs that ``owner`` has claimed; return who holds one now and who is not its own any more."""
+    turn = capacity.turn(tx, owner, [], [], list(ids_))
+    return turn.seated, turn.lost

@@ -3,7 +3,9 @@
 All of it is one row in ``accounts``, so every conveyor sees the same and a person can read it in ``/v1/upstream``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -29,15 +31,45 @@ def ensure(tx: Transaction, cap: int) -> None:
     tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed, where=Account.cap != cap))
 
 
-def take_slots(tx: Transaction, worker: str, ids: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Move as many of ``ids`` (claimed by ``worker``, in this order) to ``sending`` as the account has free slots.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one transaction of a conveyor came to, in ids of jobs.
+
+    ``granted`` were changed as wished, ``seated`` hold a slot now, ``lost`` stood in line and are no longer its own.
+    """
+
+    granted: AbstractSet[str]
+    seated: AbstractSet[str]
+    lost: AbstractSet[str]
+
+
+def turn(
+    tx: Transaction,
+    worker: str,
+    changes: Sequence[Change],
+    effects: Sequence[Callable[[Transaction], None]],
+    line: Sequence[str],
+) -> Turn:
+    """Make changes, then what follows from them for the account, then give the slots that are free to those in line.
+
+    The account is locked before any job, by everybody, so that transactions cannot wait in a circle.
+    """
+    if line or effects:
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"cleanplate.slots.{ACCOUNT}"})
+    granted = jobs.apply(tx, changes, worker=worker)
+    for effect in effects:
+        effect(tx)
+    seated, lost = _seat(tx, worker, line) if line else (set(), set())
+    return Turn(granted, seated, lost)
+
+
+def _seat(tx: Transaction, worker: str, line: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Move as many of ``line`` (claimed by ``worker``, in this order) to ``sending`` as the account has free slots.
 
     Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
-    Each job that moves gets its row in the money ledger. Returns the ids that hold a slot now, and those that are no
-    longer ``worker``'s to send.
+    Each job that moves gets its row in the money ledger.
     """
-    tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"cleanplate.slots.{ACCOUNT}"})
-    chosen = list(ids)[: _free(tx)]
+    chosen = list(line)[: _free(tx)]
     claimed = frozenset({State.CLAIMED})
     held = {"account": ACCOUNT, "owner": worker}
     moved = jobs.apply(
@@ -81,8 +113,13 @@ def limit_hit(tx: Transaction, retry_after: float | None) -> None:
     )
 
 
-def regrow(tx: Transaction) -> bool:
-    """Allow one more task for each latency that has passed since the last change; return whether it did."""
+def keep_up(tx: Transaction, latency_seconds: float | None) -> bool:
+    """Keep the learned latency where quotes and the next start find it, and regrow by it.
+
+    One more task is allowed for each latency that has passed since the last change; returns whether one was.
+    """
+    if latency_seconds is not None:
+        tx.execute(update(Account).where(Account.name == ACCOUNT).values(latency_seconds=latency_seconds))
     seconds = func.coalesce(Account.latency_seconds, 1.0)
     due = Account.allowed_at + func.make_interval(0, 0, 0, 0, 0, 0, seconds) <= func.now()
     grown = tx.scalar(
@@ -125,11 +162,6 @@ def resume(tx: Transaction) -> None:
     )
     if resumed is not None:
         _tell(tx, "upstream.resumed", {"account": ACCOUNT})
-
-
-def learn(tx: Transaction, latency_seconds: float) -> None:
-    """Keep the learned latency where quotes, the regrowth and the next start find it."""
-    tx.execute(update(Account).where(Account.name == ACCOUNT).values(latency_seconds=latency_seconds))
 
 
 def learned(tx: Transaction) -> float | None:

@@ -1,7 +1,7 @@
 """The conveyor: carries jobs from the queue to a known result, with every slot of the upstream busy.
 
 One coroutine carries one job, and reads as the job's journey: load, take a slot, submit, poll. Lanes beside them claim,
-hand out slots, write, renew the lease and adopt what others left. Everything runs in one task group: whatever breaks
+write, renew the lease and adopt what others left. Everything runs in one task group: whatever breaks
 brings the whole worker down, and what it held is rescued by the next.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from cleanplate import db, jobs
 from cleanplate.jobs import Change
 from cleanplate.models import Job
-from cleanplate.outcomes import Blocked, NotAccepted, Pending, Rejected, SubmitOutcome, TryLater
+from cleanplate.outcomes import Blocked, NotAccepted, Pending, Rejected, ResultReady, SubmitOutcome, TryLater
 from cleanplate.settings import Settings
 from cleanplate.storage import Store
 from worker import capacity, meaning
@@ -25,7 +25,7 @@ from worker.latency import Latency
 from worker.payload import load
 from worker.poll import poll
 from worker.submit import submit
-from worker.writer import Writer
+from worker.writer import Effect, Writer
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,9 @@ class Conveyor:
         self._latency = Latency()
         self._draining = asyncio.Event()
         self._wake_feed = asyncio.Event()
-        self._wake_slots = asyncio.Event()
-        self._waiting: dict[str, asyncio.Future[bool]] = {}
         self._loading = 0
-        self._carried: set[asyncio.Task[None]] = set()
-        self._writer = Writer(self._apply)
+        self._carried: dict[asyncio.Task[None], str] = {}
+        self._writer = Writer(self._turn)
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="conveyor")
         self._loads = ThreadPoolExecutor(4, thread_name_prefix="loads")
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="hints")
@@ -67,20 +65,19 @@ class Conveyor:
         """Take nothing new, finish what is on the wire, hand the rest over. Call it on the loop's thread."""
         self._draining.set()
         self._wake_feed.set()
-        self._wake_slots.set()
+        self._writer.close_line()
 
     async def run(self) -> None:
         """Carry jobs until drained. Raises whatever broke a lane."""
         self._upstream = Upstream(self._settings)
         try:
             await self._db(capacity.ensure, self._settings.bfl_max_in_flight)
-            self._latency.mean = await self._db(capacity.learned)
-            self._latency.deviation = (self._latency.mean or 0.0) / 4
+            self._latency.median = await self._db(capacity.learned)
             await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
             log.info("conveyor %s takes up to %s at once", self._worker, self._settings.bfl_max_in_flight)
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                lanes = [group.create_task(lane()) for lane in (self._feed, self._slots, self._writer.lane)]
+                lanes = [group.create_task(lane()) for lane in (self._feed, self._writer.lane)]
                 lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues)]
                 await self._draining.wait()
                 await self._finish()
@@ -112,7 +109,8 @@ class Conveyor:
         body = await self._load(job)
         if body is None:
             return
-        while await self._take_slot(job.id):
+        while await self._writer.slot(job.id):
+            self._wake_feed.set()
             outcome = await submit(self._upstream, body)
             flight = Flight.start(job.id, outcome)
             moved = await self._write_submit(job.id, outcome)
@@ -140,26 +138,11 @@ class Conveyor:
             self._loading -= 1
         return None
 
-    async def _take_slot(self, job_id: str) -> bool:
-        if self._draining.is_set():
-            return False
-        granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting[job_id] = granted
-        self._wake_slots.set()
-        try:
-            return await granted
-        finally:
-            self._waiting.pop(job_id, None)
-            self._wake_feed.set()
-
     async def _write_submit(self, job_id: str, outcome: SubmitOutcome) -> bool:
         change = meaning.of_submit(job_id, outcome, self._worker, self._settings.unconfirmed_hold_seconds)
-        moved = await self._writer.write(change)
+        moved = await self._writer.write(change, meaning.effect_of_submit(outcome))
         if not moved and (late := meaning.late_answer(job_id, outcome, self._worker)) is not None:
-            moved = await self._writer.write(late)
-        effect = meaning.effect_of_submit(outcome)
-        if effect is not None:
-            await self._db(effect)
+            return await self._writer.write(late)
         return moved
 
     async def _follow(self, flight: Flight) -> None:
@@ -171,69 +154,51 @@ class Conveyor:
             outcome = await poll(self._upstream, flight.polling_url, self._settings.bfl_delivery_hosts)
             if isinstance(outcome, Pending):
                 flight.still_pending()
+            age = flight.age
             change = meaning.of_poll(flight, outcome, self._worker, self._settings.upstream_timeout_seconds)
             if change is None:
                 continue
-            if await self._writer.write(change) and flight.first_hand:
-                self._latency.learn(flight.age)
+            if await self._writer.write(change) and flight.first_hand and isinstance(outcome, ResultReady):
+                self._latency.learn(age, flight.pending_age)
             return
 
     # -- lanes ---------------------------------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
         while not self._draining.is_set():
-            wanted = self._ahead - self._loading - len(self._waiting)
+            wanted = self._ahead - self._loading - self._writer.waiting
             claimed = await self._db(jobs.claim, self._worker, wanted) if wanted > 0 else []
             for job in claimed:
-                self._start(self._carry(job))
+                self._start(job.id, self._carry(job))
             if not claimed:
                 await self._wait(self._wake_feed, IDLE_SECONDS)
             else:
                 await asyncio.sleep(0)
 
-    async def _slots(self) -> None:
-        while not self._draining.is_set():
-            await self._wait(self._wake_slots, IDLE_SECONDS)
-            waiting = list(self._waiting)
-            if not waiting:
-                continue
-            moved, lost = await self._db(capacity.take_slots, self._worker, waiting)
-            for job_id in moved | lost:
-                granted = self._waiting.pop(job_id, None)
-                if granted is not None and not granted.done():
-                    granted.set_result(job_id in moved)
-        for granted in self._waiting.values():
-            if not granted.done():
-                granted.set_result(False)
-
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
-            if self._latency.mean is not None:
-                await self._db(capacity.learn, self._latency.mean)
-            if await self._db(capacity.regrow):
-                self._wake_slots.set()
+            if await self._db(capacity.keep_up, self._latency.median):
+                self._writer.look()
 
     async def _rescues(self) -> None:
         hold = self._settings.unconfirmed_hold_seconds
         while not self._draining.is_set():
             adopted = await self._db(partial(jobs.rescue, hold_seconds=hold), self._worker)
             for flight in await self._db(load_flights, adopted) if adopted else []:
-                self._start(self._follow(flight))
+                self._start(flight.job_id, self._follow(flight))
             await self._pause(RESCUE_SECONDS)
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 
-    def _start(self, journey: Coroutine[Any, Any, None]) -> None:
+    def _start(self, job_id: str, journey: Coroutine[Any, Any, None]) -> None:
         task = self._group.create_task(journey)
-        self._carried.add(task)
-        task.add_done_callback(self._carried.discard)
+        self._carried[task] = job_id
+        task.add_done_callback(self._carried.pop)
 
-    async def _apply(self, changes: list[Change]) -> set[str]:
-        granted = await self._db(partial(jobs.apply, worker=self._worker), changes)
-        self._wake_slots.set()
-        return granted
+    async def _turn(self, changes: list[Change], effects: list[Effect], line: list[str]) -> capacity.Turn:
+        return await self._db(capacity.turn, self._worker, changes, effects, line)
 
     async def _db(self, call: Callable[Concatenate[db.Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``call`` in a transaction of its own on a thread, for as long as it takes the database to be there."""

@@ -39,6 +39,11 @@ class Flight:
         """Since the upstream accepted it."""
         return time.monotonic() - self.accepted
 
+    @property
+    def pending_age(self) -> float:
+        """The age at which it was last known to be pending."""
+        return self._pending - self.accepted
+
     def polled(self) -> None:
         """Forget what the last poll asked for."""
         self.pause = None

@@ -1,36 +1,117 @@
-"""The one place through which a conveyor writes: wishes that come together are one transaction."""
+"""The one place through which a conveyor writes: wishes that come together are one transaction.
+
+Those who wait for a slot are served in the same transaction in which the slot becomes free: between two tasks of a slot
+lies one commit.
+"""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
 
+from cleanplate.db import Transaction
 from cleanplate.jobs import Change
+from cleanplate.states import HOLDS_SLOT
+from worker.capacity import Turn
 
-log = logging.getLogger(__name__)
+Effect = Callable[[Transaction], None]
+Take = Callable[[list[Change], list[Effect], list[str]], Awaitable[Turn]]
 
-Apply = Callable[[list[Change]], Awaitable[set[str]]]
+LOOK_AGAIN_SECONDS: Final = 0.25
+"""How soon those who wait are asked for again when nothing happened here: others free slots, and gates open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A change, what goes with it, and who waits to hear whether it was granted."""
+
+    change: Change
+    effect: Effect | None
+    granted: asyncio.Future[bool]
 
 
 class Writer:
-    """Collects changes while the transaction before them runs, so load makes transactions larger, not more."""
+    """Collects wishes while the transaction before them runs, so load makes transactions larger, not more."""
 
-    def __init__(self, apply: Apply) -> None:
-        self._apply = apply
-        self._wishes: asyncio.Queue[tuple[Change, asyncio.Future[bool]]] = asyncio.Queue()
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._wishes: list[Wish] = []
+        self._line: dict[str, asyncio.Future[bool]] = {}
+        self._asks = False
+        self._closed = False
+        self._work = asyncio.Event()
 
-    async def write(self, change: Change) -> bool:
-        """Make the change and return whether it was granted; False means that the job is no longer ours."""
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a slot."""
+        return len(self._line)
+
+    async def write(self, change: Change, effect: Effect | None = None) -> bool:
+        """Make the change and return whether it was granted; False means that the job is no longer ours.
+
+        ``effect`` happens in the same transaction, whether the change is granted or not.
+        """
+        wish = Wish(change, effect, asyncio.get_running_loop().create_future())
+        self._wishes.append(wish)
+        self._work.set()
+        return await wish.granted
+
+    async def slot(self, job_id: str) -> bool:
+        """Wait in line for a slot and return whether the job has one now; it is no longer ours if not."""
+        if self._closed:
+            return False
+        self._leave(job_id, granted=False)
         granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._wishes.put_nowait((change, granted))
-        return await granted
+        self._line[job_id] = granted
+        self.look()
+        try:
+            return await granted
+        finally:
+            if self._line.get(job_id) is granted:
+                del self._line[job_id]
+
+    def look(self) -> None:
+        """Ask for slots for those in line: there may be one."""
+        self._asks = True
+        self._work.set()
+
+    def close_line(self) -> None:
+        """Give nobody a slot any more."""
+        self._closed = True
+        for job_id in list(self._line):
+            self._leave(job_id, granted=False)
 
     async def lane(self) -> None:
         """Write until cancelled."""
         while True:
-            batch = [await self._wishes.get()]
-            while not self._wishes.empty():
-                batch.append(self._wishes.get_nowait())
-            granted = await self._apply([change for change, _ in batch])
-            for change, future in batch:
-                if not future.done():
-                    future.set_result(change.job_id in granted)
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                    await self._work.wait()
+            except TimeoutError:
+                self._asks = True
+            await self._turn()
+
+    async def _turn(self) -> None:
+        wishes, self._wishes = self._wishes, []
+        asks = self._asks or any(wish.change.target not in HOLDS_SLOT for wish in wishes)
+        line = list(self._line) if asks else []
+        self._asks = False
+        self._work.clear()
+        if not wishes and not line:
+            return
+        effects = list(dict.fromkeys(wish.effect for wish in wishes if wish.effect))
+        turn = await self._take([wish.change for wish in wishes], effects, line)
+        for wish in wishes:
+            if not wish.granted.done():
+                wish.granted.set_result(wish.change.job_id in turn.granted)
+        self._serve(turn.seated, granted=True)
+        self._serve(turn.lost, granted=False)
+
+    def _serve(self, job_ids: Iterable[str], *, granted: bool) -> None:
+        for job_id in job_ids:
+            self._leave(job_id, granted=granted)
+
+    def _leave(self, job_id: str, *, granted: bool) -> None:
+        waiting = self._line.pop(job_id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(granted)

@@ -1,6 +1,7 @@
 """Slots, the gate, the pause and what a 429 teaches, in one row that every conveyor shares."""
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +11,15 @@ from sqlalchemy.orm import Session
 
 from cleanplate import db, jobs
 from cleanplate.models import Account, Attempt, Delivery, Job
-from cleanplate.outcomes import Blocked
+from cleanplate.outcomes import Blocked, ErrorCode, NotAccepted, Rejected
 from cleanplate.states import HOLDS_SLOT, State
 from tests import rows
 from tests.threads import at_once
-from worker import capacity
+from worker import capacity, meaning
 
 pytestmark = pytest.mark.usefixtures("database")
 
+LIMIT = NotAccepted("the upstream's limit (429)", over_limit=True, retry_after=5.0)
 CREDITS = Blocked("credits", "out of credits (402)")
 
 
@@ -31,9 +33,9 @@ def claimed(count: int, owner: str = rows.WORKER) -> list[str]:
         return rows.jobs(tx, count, State.CLAIMED, owner=owner)
 
 
-def take(ids: list[str], worker: str = rows.WORKER) -> tuple[set[str], set[str]]:
+def take(ids: list[str], worker: str = rows.WORKER) -> tuple[AbstractSet[str], AbstractSet[str]]:
     with db.transaction() as tx:
-        return capacity.take_slots(tx, worker, ids)
+        return rows.seats(tx, worker, ids)
 
 
 def with_account(cap: int = 24, **columns: Any) -> None:
@@ -78,7 +80,7 @@ def test_the_latency_is_learned_for_the_next_start() -> None:
     with_account()
     with db.transaction() as tx:
         assert capacity.learned(tx) is None
-        capacity.learn(tx, 4.25)
+        capacity.keep_up(tx, 4.25)
     with db.transaction() as tx:
         assert capacity.learned(tx) == 4.25
 
@@ -144,7 +146,7 @@ def test_eight_conveyors_at_once_fill_the_slots_to_the_last_and_never_one_more()
     def work(worker: str, ids: list[str]) -> None:
         for _ in range(6):
             with db.transaction() as tx:
-                moved, _ = capacity.take_slots(tx, worker, ids)
+                moved, _ = rows.seats(tx, worker, ids)
                 seen.append(used(tx))
             over = [
                 jobs.Change(id_, frozenset({State.SENDING}), State.FAILED, "x", values={"error_code": "upstream_error"})
@@ -194,16 +196,40 @@ def test_a_slot_more_is_allowed_for_each_latency_that_passes_until_the_cap() -> 
     for passed in (59, 61, 30, 61, 61):
         with db.transaction() as tx:
             tx.execute(update(Account).values(allowed_at=func.now() - timedelta(seconds=passed)))
-            grown.append((capacity.regrow(tx), tx.scalar(select(Account.allowed))))
+            grown.append((capacity.keep_up(tx, None), tx.scalar(select(Account.allowed))))
     assert grown == [(False, 2), (True, 3), (False, 3), (True, 4), (False, 4)]
 
 
 def test_an_upstream_whose_latency_is_not_known_regrows_each_second() -> None:
     with_account(cap=4, allowed=2)
     with db.transaction() as tx:
-        assert not capacity.regrow(tx)
+        assert not capacity.keep_up(tx, None)
         tx.execute(update(Account).values(allowed_at=func.now() - timedelta(seconds=2)))
-        assert capacity.regrow(tx)
+        assert capacity.keep_up(tx, None)
+
+
+def test_what_a_429_means_for_the_account_is_written_with_the_answer_so_no_other_job_slips_through() -> None:
+    with_account(cap=8)
+    first, second, third = claimed(3)
+    take([first])
+    refused = meaning.of_submit(first, LIMIT, rows.WORKER, 30.0)
+    effect = meaning.effect_of_submit(LIMIT)
+    assert effect is not None
+    with db.transaction() as tx:
+        turn = capacity.turn(tx, rows.WORKER, [refused], [effect], [second, third])
+    assert turn.granted == {first}
+    assert not turn.seated
+    assert account().allowed == 1
+
+
+def test_a_slot_that_becomes_free_is_given_on_in_the_same_transaction() -> None:
+    with_account(cap=1)
+    first, second = claimed(2)
+    take([first])
+    refused = meaning.of_submit(first, Rejected(ErrorCode.UPSTREAM_REJECTED, "422"), rows.WORKER, 30.0)
+    with db.transaction() as tx:
+        assert capacity.turn(tx, rows.WORKER, [refused], [], [second]) == capacity.Turn({first}, {second}, set())
+        assert used(tx) == 1
 
 
 # -- pause -------------------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class Interleavings(RuleBasedStateMachine):
         with db.transaction() as tx:
             worker = tx.get_one(Job, self.pick(number, State.CLAIMED)).owner or ""
             mine = tx.scalars(select(Job.id).where(Job.owner == worker, Job.state == "claimed")).all()
-            moved, lost = capacity.take_slots(tx, worker, mine)
+            moved, lost = rows.seats(tx, worker, mine)
         assert not lost
         for job_id in moved:
             self.sent[job_id] += 1
@@ -203,7 +203,7 @@ class Interleavings(RuleBasedStateMachine):
         if cancel and self.has(*among):
             self.apply(Change(self.pick(number, *among), among, State.CANCELLED, "asked for"))
         with db.transaction() as tx:
-            capacity.regrow(tx)
+            capacity.keep_up(tx, None)
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

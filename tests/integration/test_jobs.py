@@ -16,7 +16,6 @@ from cleanplate.models import Job
 from cleanplate.states import LEASED, MOVES, TERMINAL, IllegalMoveError, State
 from tests import rows
 from tests.threads import at_once
-from worker import capacity
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -201,7 +200,7 @@ def test_the_ledgers_newest_row_hears_the_answer_and_no_other() -> None:
         rows.account(tx)
         jobs.claim(tx, "w2", 1)
     with db.transaction() as tx:
-        assert capacity.take_slots(tx, "w2", [job_id]) == ({job_id}, set())
+        assert rows.seats(tx, "w2", [job_id]) == ({job_id}, set())
     ledger = {"outcome": "accepted", "answered_at": 0.0, "task_id": "task-2", "cost_credits": 4.0}
     apply(change(job_id, State.SENDING, State.INFLIGHT, attempt=ledger))
     with db.transaction() as tx:

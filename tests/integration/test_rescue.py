@@ -10,7 +10,7 @@ from cleanplate.outcomes import Accepted, ResultReady
 from cleanplate.states import HOLDS_SLOT, LEASED, State
 from tests import rows
 from tests.threads import at_once
-from worker import capacity, meaning
+from worker import meaning
 from worker.flight import load_flights
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -124,7 +124,7 @@ def test_a_worker_that_wakes_up_may_not_change_what_was_taken_from_it(state: Sta
             assert jobs.apply(tx, [wish], worker=rows.WORKER) == set()
     with db.transaction() as tx:
         rows.account(tx)
-        assert capacity.take_slots(tx, rows.WORKER, [job_id])[0] == set()
+        assert rows.seats(tx, rows.WORKER, [job_id])[0] == set()
 
 
 def test_an_acceptance_that_comes_after_the_job_was_given_up_as_unconfirmed_is_used() -> None:
@@ -171,7 +171,7 @@ def test_an_adopted_flight_polls_the_newest_task() -> None:
         again = jobs.Change(job_id, frozenset({State.UNCONFIRMED}), State.QUEUED, "again")
         jobs.apply(tx, [again])
         jobs.claim(tx, "dead", 1)
-        capacity.take_slots(tx, "dead", [job_id])
+        rows.seats(tx, "dead", [job_id])
         jobs.apply(tx, [meaning.of_submit(job_id, ACCEPTED, "dead", 30.0)])
     adopted = rescue()
     with db.transaction() as tx:
@@ -189,4 +189,4 @@ def test_no_slot_is_free_while_nobody_knows_whether_the_upstream_is_busy_with_it
         rows.worker(tx, "saviour")
     rescue()
     with db.transaction() as tx:
-        assert capacity.take_slots(tx, "saviour", [waiting]) == (set(), set())
+        assert rows.seats(tx, "saviour", [waiting]) == (set(), set())

@@ -1,0 +1,135 @@
+"""What a conveyor writes: many wishes in one turn, and a line for slots."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from cleanplate.db import Transaction
+from cleanplate.jobs import Change
+from cleanplate.states import State
+from worker import writer
+from worker.capacity import Turn
+from worker.writer import Effect, Writer
+
+
+class Books:
+    """Takes turns: grants what it is told to, and seats whom it is told to."""
+
+    def __init__(self) -> None:
+        self.turns: list[tuple[list[str], list[Effect], list[str]]] = []
+        self.refused: set[str] = set()
+        self.free: set[str] = set()
+        self.gone: set[str] = set()
+        self.turned = asyncio.Semaphore(0)
+
+    async def take(self, changes: list[Change], effects: list[Effect], line: list[str]) -> Turn:
+        self.turns.append(([change.job_id for change in changes], effects, line))
+        self.turned.release()
+        wished = {change.job_id for change in changes}
+        return Turn(wished - self.refused, self.free & set(line), self.gone & set(line))
+
+
+def run(story: Callable[[Books, Writer], Awaitable[None]]) -> Books:
+    async def main() -> None:
+        made = Writer(books.take)
+        lane = asyncio.create_task(made.lane())
+        async with asyncio.timeout(10):
+            await story(books, made)
+        lane.cancel()
+
+    books = Books()
+    asyncio.run(main())
+    return books
+
+
+def change(job_id: str, target: State = State.READY) -> Change:
+    return Change(job_id, frozenset({State.INFLIGHT}), target, "because")
+
+
+def effect(_: Transaction) -> None:
+    """Be something to be done."""
+
+
+def test_wishes_that_come_together_are_one_turn_and_each_hears_its_own_end() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        books.refused = {"b"}
+        assert await asyncio.gather(*(made.write(change(job_id)) for job_id in "abc")) == [True, False, True]
+
+    assert [wished for wished, _, _ in run(story).turns] == [["a", "b", "c"]]
+
+
+def test_the_same_effect_happens_once_a_turn() -> None:
+    async def story(_: Books, made: Writer) -> None:
+        await asyncio.gather(*(made.write(change(job_id), effect) for job_id in "ab"), made.write(change("c")))
+
+    assert [effects for _, effects, _ in run(story).turns] == [[effect]]
+
+
+def test_a_slot_is_waited_for_and_given_in_the_turn_that_frees_it() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        waiting = asyncio.create_task(made.slot("next"))
+        await books.turned.acquire()
+        assert made.waiting == 1
+        books.free = {"next"}
+        assert await made.write(change("done"))
+        assert await waiting
+        assert made.waiting == 0
+
+    assert run(story).turns == [([], [], ["next"]), (["done"], [], ["next"])]
+
+
+def test_a_change_that_frees_no_slot_asks_for_none() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        waiting = asyncio.create_task(made.slot("next"))
+        await books.turned.acquire()
+        await made.write(change("sent", State.INFLIGHT))
+        waiting.cancel()
+
+    assert run(story).turns[-1] == (["sent"], [], [])
+
+
+def test_slots_that_others_free_are_noticed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LOOK_AGAIN_SECONDS", 0.01)
+
+    async def story(books: Books, made: Writer) -> None:
+        waiting = asyncio.create_task(made.slot("next"))
+        await books.turned.acquire()
+        await books.turned.acquire()
+        books.free = {"next"}
+        assert await waiting
+
+    run(story)
+
+
+def test_a_job_that_is_no_longer_ours_leaves_the_line() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        books.gone = {"lost"}
+        assert not await made.slot("lost")
+
+    run(story)
+
+
+def test_who_comes_back_to_the_line_takes_the_place_of_who_waited_for_the_same_job() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        before = asyncio.create_task(made.slot("job"))
+        await books.turned.acquire()
+        again = asyncio.create_task(made.slot("job"))
+        assert not await before
+        books.free = {"job"}
+        made.look()
+        assert await again
+
+    run(story)
+
+
+def test_when_the_line_closes_nobody_gets_a_slot_any_more() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        books.free = {"late"}
+        waiting = asyncio.create_task(made.slot("waits"))
+        await books.turned.acquire()
+        made.close_line()
+        assert not await waiting
+        assert not await made.slot("late")
+
+    run(story)
