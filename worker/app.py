@@ -14,11 +14,11 @@ from typing import Any
 
 from celery import bootsteps, signals
 
-from cleanplate import logs, queue, settings
+from cleanplate import db, logs, queue, settings
 from cleanplate.local.commands import WORKER_READY
-from cleanplate.storage import open_store
+from cleanplate.storage import StoreError, open_store
 from worker.conveyor import Conveyor
-from worker.finalize import finalize
+from worker.finalize import finalize, warm_up
 from worker.notify import notify
 from worker.sweep import Sweeper
 
@@ -83,6 +83,14 @@ class SweepStep(bootsteps.StartStopStep):
 
 def _worker_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+
+@signals.worker_process_init.connect
+def _warm_up(**_: Any) -> None:
+    try:
+        warm_up()
+    except (*db.AWAY, StoreError) as error:
+        log.warning("not warmed up (%s): the first result takes longer", type(error).__name__)
 
 
 @signals.worker_ready.connect

@@ -43,6 +43,13 @@ def finalize(job_id: str) -> None:
             _finalize(job_id)
 
 
+def warm_up() -> None:
+    """Make what a process makes once (connections, statements, the TLS context), so that no result waits for it."""
+    _store(os.getpid())
+    _client(os.getpid())
+    finalize("none")
+
+
 @contextmanager
 def _alone(job_id: str) -> Iterator[bool]:
     """Yield whether nobody else is at the job; the database sees to it, and knows at once when a worker has died."""
