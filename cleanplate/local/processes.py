@@ -54,6 +54,14 @@ def identity(pid: int) -> str | None:
     return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
 
 
+def give_way(pid: int, nice: int) -> None:
+    """Lower the priority of a process that leads its session; a desktop's kernel weighs sessions, not processes."""
+    with suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
+    with suppress(OSError):
+        (_PROC / str(pid) / "autogroup").write_text(str(nice), encoding="ascii")
+
+
 def command(pid: int) -> str:
     """Return the command line of a process; empty for one that is gone."""
     if not _PROC.exists():

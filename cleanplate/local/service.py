@@ -25,7 +25,8 @@ class Service:
     """A command to keep running.
 
     ``env`` is its whole environment. ``ready`` tells whether it answers yet (None: as soon as it runs).
-    ``stop_signal`` asks it to drain; after ``stop_timeout_seconds`` its process group is killed.
+    ``stop_signal`` asks it to drain; after ``stop_timeout_seconds`` its process group is killed. One with a ``nice``
+    above 0 gives way to the others on a busy machine.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Service:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_seconds: float = 10.0
     cwd: Path = Path("/")
+    nice: int = 0
 
 
 class Server(NamedTuple):
@@ -107,6 +109,8 @@ class Child:
             self._ended(f"cannot be started: {error}")
             return False
         pid = self._popen.pid
+        if service.nice:
+            processes.give_way(pid, service.nice)
         self.process = processes.Process(
             service.name, pid, processes.identity(pid) or "", service.stop_signal, service.stop_timeout_seconds
         )

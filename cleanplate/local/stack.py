@@ -166,8 +166,8 @@ def _ours(
     ready: Callable[[], bool] | None = None,
     nice: int = 0,
 ) -> Service:
-    argv = [*(["nice", "-n", str(nice)] if nice else []), *commands.python(arguments)]
-    return Service(name, argv, env, ready, stop_timeout_seconds=DRAIN_SECONDS, cwd=commands.PACKAGES)
+    argv = commands.python(arguments)
+    return Service(name, argv, env, ready, stop_timeout_seconds=DRAIN_SECONDS, cwd=commands.PACKAGES, nice=nice)
 
 
 def _answers(port: int, path: str) -> bool:

@@ -132,6 +132,16 @@ def test_the_end_of_an_earlier_run_is_not_taken_for_that_of_this_one(tmp_path: P
     assert (tmp_path / "logs/talker.log").read_text() == "first\nsecond\n"
 
 
+def test_a_service_that_is_to_give_way_has_a_lower_priority_among_processes_and_sessions(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(fake("modest", nice=7))
+        pid = supervisor.pid("modest")
+        assert pid
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 7
+        session = Path(f"/proc/{pid}/autogroup")
+        assert not session.exists() or session.read_text().endswith("nice 7\n")
+
+
 def test_stages_are_stopped_last_first(tmp_path: Path) -> None:
     order = tmp_path / "order"
     code = (
