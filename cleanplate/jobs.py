@@ -208,6 +208,36 @@ def rescue(tx: Transaction, worker: str, *, hold_seconds: float, limit: int = 20
     return adopted
 
 
+def held(tx: Transaction, worker: str) -> dict[str, State]:
+    """Return the jobs that ``worker`` leases, and their states."""
+    mine = select(Job.id, Job.state).where(Job.owner == worker, Job.state.in_(_literals(LEASED)))
+    return {id_: State(state) for id_, state in tx.execute(mine)}
+
+
+def regain(tx: Transaction, worker: str, strays: Iterable[str]) -> list[str]:
+    """Set jobs going again that ``worker`` leases and does not carry, since it never heard that it got them.
+
+    It has sent none that is ``sending``: it sends when it hears of its slot. Returns those in flight, for it to poll.
+    """
+    states = held(tx, worker)
+    ids = {state: [id_ for id_ in strays if states.get(id_) is state] for state in LEASED}
+    never = {"outcome": "not_accepted", "detail": "never sent", "answered_at": 0.0}
+    back = {"owner": worker, "account": None}
+    reason = "its worker did not hear that it was its own"
+    sending, claimed = frozenset({State.SENDING}), frozenset({State.CLAIMED})
+    apply(
+        tx,
+        [Change(id_, sending, State.CLAIMED, reason, worker, back, never) for id_ in ids[State.SENDING]],
+        worker=worker,
+    )
+    apply(
+        tx,
+        [Change(i, claimed, State.QUEUED, reason, worker) for i in ids[State.CLAIMED] + ids[State.SENDING]],
+        worker=worker,
+    )
+    return ids[State.INFLIGHT]
+
+
 def unconfirmed(job_id: str, detail: str, hold_seconds: float, owner: str | None = None) -> Change:
     """Return the change for a submit whose answer is not known."""
     return Change(

@@ -7,6 +7,7 @@ brings the whole worker down, and what it held is rescued by the next.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +18,7 @@ from cleanplate.jobs import Change
 from cleanplate.models import Job
 from cleanplate.outcomes import Blocked, NotAccepted, Pending, Rejected, ResultReady, SubmitOutcome, TryLater
 from cleanplate.settings import Settings
+from cleanplate.states import State
 from cleanplate.storage import Store
 from worker import capacity, meaning
 from worker.bfl import Upstream
@@ -34,6 +36,7 @@ LEASE_SECONDS: Final = 3.0
 RESCUE_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 0.25
 AWAY_SECONDS: Final = 0.25
+DOUBT_SECONDS: Final = 5.0
 STORE_AWAY_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 25.0
 
@@ -55,6 +58,8 @@ class Conveyor:
         self._loading = 0
         self._carried: dict[asyncio.Task[None], str] = {}
         self._writer = Writer(self._turn)
+        self._doubtful_until = 0.0
+        self._strays: set[str] = set()
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="conveyor")
         self._loads = ThreadPoolExecutor(4, thread_name_prefix="loads")
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="hints")
@@ -186,9 +191,20 @@ class Conveyor:
         hold = self._settings.unconfirmed_hold_seconds
         while not self._draining.is_set():
             adopted = await self._db(partial(jobs.rescue, hold_seconds=hold), self._worker)
+            adopted += await self._regained()
             for flight in await self._db(load_flights, adopted) if adopted else []:
                 self._start(flight.job_id, self._follow(flight))
             await self._pause(RESCUE_SECONDS)
+
+    async def _regained(self) -> list[str]:
+        """Find what a commit gave us whose answer was lost: ours by the rows, and carried by nobody for two looks."""
+        if time.monotonic() > self._doubtful_until and not self._strays:
+            return []
+        rows = await self._db(jobs.held, self._worker)
+        self._writer.seat(job_id for job_id, state in rows.items() if state is State.SENDING)
+        strays = set(rows).difference(self._carried.values())
+        sure, self._strays = strays & self._strays, strays - self._strays
+        return await self._db(jobs.regain, self._worker, sure) if sure else []
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 
@@ -201,18 +217,26 @@ class Conveyor:
         return await self._db(capacity.turn, self._worker, changes, effects, line)
 
     async def _db(self, call: Callable[Concatenate[db.Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run ``call`` in a transaction of its own on a thread, for as long as it takes the database to be there."""
+        """Run ``call`` in a transaction of its own on a thread, for as long as it takes the database to be there.
+
+        When it goes away the commit may have happened; what that gave us is regained.
+        """
 
         def work() -> T:
             with db.transaction(self._sender.submit) as tx:
                 return call(tx, *args, **kwargs)
 
+        doubtful = 0.0
         while True:
             try:
-                return await self._thread(self._threads, work)
+                done = await self._thread(self._threads, work)
             except db.AWAY as error:
                 log.warning("the database is away (%s); trying again", type(error.orig).__name__)
+                doubtful = DOUBT_SECONDS
                 await asyncio.sleep(AWAY_SECONDS)
+            else:
+                self._doubtful_until = max(self._doubtful_until, time.monotonic() + doubtful)
+                return done
 
     @staticmethod
     async def _thread(threads: ThreadPoolExecutor, call: Callable[..., T], *args: Any) -> T:

@@ -75,6 +75,10 @@ class Writer:
         self._asks = True
         self._work.set()
 
+    def seat(self, job_ids: Iterable[str]) -> None:
+        """Tell those of the jobs that are in line that they have a slot."""
+        self._serve(job_ids, granted=True)
+
     def close_line(self) -> None:
         """Give nobody a slot any more."""
         self._closed = True

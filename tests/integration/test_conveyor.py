@@ -1,13 +1,17 @@
 """The conveyor on a real database, against a small upstream that counts what it is asked to do at once."""
 
 import base64
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 
 from cleanplate import db, ids, jobs
 from cleanplate.models import Account, Attempt, Job, Worker
@@ -289,3 +293,28 @@ def test_connections_to_the_database_that_are_cut_cost_no_answer_and_no_money(
         wait_until(lambda: all_in(State.READY, *TERMINAL), 60)
     assert all_in(State.READY)
     assert len(upstream.submits) == 20
+
+
+@pytest.mark.parametrize("lost", range(1, 11))
+def test_a_commit_whose_answer_is_lost_loses_no_job_and_pays_none_twice(
+    upstream: Upstream, store: Store, start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    real, commits = db.transaction, count(1)
+
+    @contextmanager
+    def transaction(*given: Any) -> Iterator[db.Transaction]:
+        with real(*given) as tx:
+            yield tx
+            wrote = threading.current_thread().name.startswith("conveyor") and tx.scalar(
+                text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL AND EXISTS (SELECT FROM job_events)")
+            )
+        if wrote and next(commits) == lost:
+            raise OperationalError("COMMIT", {}, ConnectionError("the server went away"))
+
+    queue(store, 6)
+    monkeypatch.setattr(db, "transaction", transaction)
+    with start():
+        wait_until(lambda: all_in(State.READY), 30)
+    assert next(commits) > lost
+    assert len(upstream.submits) == 6
+    assert ledger().count("accepted") == 6

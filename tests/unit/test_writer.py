@@ -123,6 +123,16 @@ def test_who_comes_back_to_the_line_takes_the_place_of_who_waited_for_the_same_j
     run(story)
 
 
+def test_who_has_a_slot_already_is_told_so() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        waiting = asyncio.create_task(made.slot("job"))
+        await books.turned.acquire()
+        made.seat(["another", "job"])
+        assert await waiting
+
+    run(story)
+
+
 def test_when_the_line_closes_nobody_gets_a_slot_any_more() -> None:
     async def story(books: Books, made: Writer) -> None:
         books.free = {"late"}
