@@ -104,6 +104,8 @@ def migrate(url: str | None = None, revision: str = "head") -> None:
     target = connect(url or settings.get().database_url)
     try:
         with target.connect() as connection:
+            connection.execute(text("SET statement_timeout = 0"))  # another's long migration is waited for
+            connection.execute(text("SET lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_lock(hashtext('cleanplate.migrate'))"))
             connection.commit()
             config.attributes["connection"] = connection

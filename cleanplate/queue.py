@@ -6,12 +6,14 @@ is forgotten. Nothing here may block for long or raise because Redis is away.
 
 import logging
 import time
+from functools import lru_cache
 from typing import Any, Final
 
 from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
+from redis import Redis
 from redis.exceptions import RedisError
 
 from cleanplate import settings
@@ -93,3 +95,16 @@ def send(task: str, argument: str) -> bool:
         log.warning("the broker does not take messages (%s); the sweep will send again", type(error).__name__)
         return False
     return True
+
+
+def waiting(queue: str) -> int | None:
+    """Return how many messages wait in ``queue``, or None when the broker does not say."""
+    try:
+        return int(_redis().llen(queue))
+    except (RedisError, OSError):
+        return None
+
+
+@lru_cache(maxsize=1)
+def _redis() -> Redis:
+    return Redis.from_url(settings.get().redis_url, socket_timeout=2, socket_connect_timeout=2)

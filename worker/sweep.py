@@ -33,6 +33,7 @@ RESEND_SECONDS: Final = 10.0
 AGED_SECONDS: Final = 30.0
 BATCH: Final = 200
 HERE: Final = 8
+"""Results that a round stores itself when the broker is away: no more than it can, since each found is put off."""
 OBJECTS_EVERY_SECONDS: Final = 3600.0
 OBJECTS_AGE: Final = timedelta(hours=24)
 DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
@@ -64,17 +65,18 @@ class Sweeper(threading.Thread):
                 raise
 
     def _round(self) -> None:
+        told = queue.waiting(queue.NOTIFY)
         with db.transaction() as tx:
             if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('cleanplate.sweep'))")):
                 return
             decide_unconfirmed(tx, settings.get().unconfirmed_policy, settings.get().max_submits)
             forget_dead_workers(tx)
-            forgotten = forgotten_results(tx)
-            deliveries = tx.scalars(outbox.due(BATCH)).all()
+            forgotten = forgotten_results(tx, HERE if told is None else BATCH)
+            deliveries = () if told is None or told >= BATCH else tx.scalars(outbox.due(BATCH - told)).all()
         for delivery_id in deliveries:
             queue.send("notify", delivery_id)
         here = [job_id for job_id, aged in forgotten if aged or not queue.send("finalize", job_id)]
-        list(self._helpers.map(finalize, here[:HERE]))
+        list(self._helpers.map(finalize, here))
         if time.monotonic() >= self._objects_at:
             self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
             try:
@@ -97,14 +99,14 @@ def decide_unconfirmed(tx: db.Transaction, policy: str, max_submits: int) -> Non
     jobs.apply(tx, changes)
 
 
-def forgotten_results(tx: db.Transaction) -> list[tuple[str, bool]]:
+def forgotten_results(tx: db.Transaction, limit: int) -> list[tuple[str, bool]]:
     """Return the results that nobody has begun to store, oldest first, and whether each has waited for long.
 
     They are hinted at again; where that does not help, because no broker takes the message or nobody heeds it, the
     sweeping worker finalizes them itself. Each is put off, so that the next round does not find it at once.
     """
     long = Job.window_ends < func.now() + timedelta(seconds=RESULT_WINDOW_SECONDS - AGED_SECONDS)
-    due = jobs.due(State.READY, BATCH).with_only_columns(Job.id, func.coalesce(long, text("true")).label("aged"))
+    due = jobs.due(State.READY, limit).with_only_columns(Job.id, func.coalesce(long, text("true")).label("aged"))
     found = [(row.id, bool(row.aged)) for row in tx.execute(due)]
     again = func.now() + timedelta(seconds=RESEND_SECONDS)
     tx.execute(update(Job).where(Job.id.in_([job_id for job_id, _ in found])).values(due_at=again))

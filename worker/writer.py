@@ -96,11 +96,12 @@ class Writer:
             await self._turn()
 
     async def _turn(self) -> None:
-        wishes, self._wishes = self._wishes, []
+        wishes = self._next_wishes()
         asks = self._asks or any(wish.change.target not in HOLDS_SLOT for wish in wishes)
         line = list(self._line) if asks else []
         self._asks = False
-        self._work.clear()
+        if not self._wishes:
+            self._work.clear()
         if not wishes and not line:
             return
         effects = list(dict.fromkeys(wish.effect for wish in wishes if wish.effect))
@@ -110,6 +111,14 @@ class Writer:
                 wish.granted.set_result(wish.change.job_id in turn.granted)
         self._serve(turn.seated, granted=True)
         self._serve(turn.lost, granted=False)
+
+    def _next_wishes(self) -> list[Wish]:
+        """Take the first wish of each job; the next for the same one must find what this one has done."""
+        taken: dict[str, Wish] = {}
+        for wish in self._wishes:
+            taken.setdefault(wish.change.job_id, wish)
+        self._wishes = [wish for wish in self._wishes if taken[wish.change.job_id] is not wish]
+        return list(taken.values())
 
     def _serve(self, job_ids: Iterable[str], *, granted: bool) -> None:
         for job_id in job_ids:

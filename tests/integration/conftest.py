@@ -43,6 +43,7 @@ def hints(monkeypatch: pytest.MonkeyPatch) -> Hints:
         return True
 
     monkeypatch.setattr(queue, "send", send)
+    monkeypatch.setattr(queue, "waiting", lambda _: len(sent))
     return sent
 
 

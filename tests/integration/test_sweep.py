@@ -117,9 +117,9 @@ def test_results_that_nobody_began_to_store_are_found_oldest_first_and_put_off()
     )
     ready(due_seconds_ago=-5.0)
     with db.transaction() as tx:
-        assert sweep.forgotten_results(tx) == [(old, False), (aged, True), (unknown, True), (fresh, False)]
+        assert sweep.forgotten_results(tx, 10) == [(old, False), (aged, True), (unknown, True), (fresh, False)]
     with db.transaction() as tx:
-        assert sweep.forgotten_results(tx) == []
+        assert sweep.forgotten_results(tx, 10) == []
         left = func.extract("epoch", Job.due_at - func.now())
         assert float(tx.scalar(select(left).where(Job.id == old)) or 0) == pytest.approx(sweep.RESEND_SECONDS, abs=2.0)
 
@@ -144,7 +144,10 @@ def test_so_is_every_result_when_no_broker_takes_the_hint(
     sweeper: Sweeper, finalized: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "send", lambda *_: False)
-    job_ids = [ready(due_seconds_ago=10.0 - number) for number in range(3)]
+    monkeypatch.setattr(queue, "waiting", lambda _: None)
+    job_ids = [ready(due_seconds_ago=20.0 - number) for number in range(sweep.HERE + 2)]
+    sweeper._round()
+    assert sorted(finalized) == job_ids[: sweep.HERE]
     sweeper._round()
     assert sorted(finalized) == job_ids
 
@@ -160,6 +163,21 @@ def test_a_delivery_that_is_due_is_hinted_at(sweeper: Sweeper, hints: Hints) -> 
     hints.clear()
     sweeper._round()
     assert hints == [first]
+
+
+def test_while_nobody_takes_messages_no_more_than_a_few_hundred_are_sent(
+    sweeper: Sweeper, hints: Hints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "BATCH", 3)
+    with db.transaction() as tx:
+        rows.deaf_endpoint(tx)
+        for _ in range(5):
+            outbox.publish(tx, rows.TENANT, "webhook.test", {})
+    hints.clear()
+    sweeper._round()
+    assert len(hints) == 3
+    sweeper._round()
+    assert len(hints) == 3
 
 
 def test_a_lease_is_forgotten_long_after_it_ended(sweeper: Sweeper) -> None:

@@ -59,6 +59,13 @@ def test_wishes_that_come_together_are_one_turn_and_each_hears_its_own_end() -> 
     assert [wished for wished, _, _ in run(story).turns] == [["a", "b", "c"]]
 
 
+def test_two_wishes_for_one_job_are_two_turns_in_their_order() -> None:
+    async def story(_: Books, made: Writer) -> None:
+        await asyncio.gather(*(made.write(change(job_id)) for job_id in ("a", "b", "a")))
+
+    assert [wished for wished, _, _ in run(story).turns] == [["a", "b"], ["a"]]
+
+
 def test_the_same_effect_happens_once_a_turn() -> None:
     async def story(_: Books, made: Writer) -> None:
         await asyncio.gather(*(made.write(change(job_id), effect) for job_id in "ab"), made.write(change("c")))
