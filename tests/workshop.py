@@ -61,6 +61,7 @@ def workshop(configure: Callable[..., None], directory: Path) -> Iterator[Worksh
     configure(STORAGE_URL=directory.as_uri(), BFL_DELIVERY_HOSTS="127.0.0.1", BFL_API_KEY="the-key")
     try:
         with web.serving(web.says(200, RESULT)) as site, finalize._client(os.getpid()):
+            finalize._store(os.getpid()).prepare()
             yield Workshop(finalize._store(os.getpid()), site)
     finally:
         for cached in (finalize._store, finalize._client):

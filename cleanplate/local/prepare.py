@@ -1,14 +1,16 @@
-"""Makes a database ready for the stack: its schema, and a first API key. Run as ``python -m`` with the key's file."""
+"""Makes ready for the stack: the database's schema, the object store, a first API key, into the file that is given."""
 
 import sys
 from pathlib import Path
 
-from cleanplate import db, tenants
+from cleanplate import db, settings, tenants
 from cleanplate.local.files import write_private
+from cleanplate.storage import open_store
 
 
 def main() -> None:
     db.migrate()
+    open_store(settings.get().storage_url).prepare()
     _ensure_key(Path(sys.argv[1]))
 
 

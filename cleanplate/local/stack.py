@@ -144,7 +144,9 @@ def _prepare(data_dir: Path, env: Mapping[str, str]) -> None:
             command, env=env, cwd=commands.PACKAGES, stdout=file, stderr=file, check=False
         ).returncode
     if status:
-        raise ServiceFailedError("preparing the database", f"ended with status {status}", log.path, log.tail())
+        raise ServiceFailedError(
+            "preparing the database and the object store", f"ended with status {status}", log.path, log.tail()
+        )
 
 
 def _processes(supervisor: Supervisor, settings: Settings, port: int, env: Mapping[str, str]) -> list[Service]:

@@ -108,7 +108,7 @@ def checked(key: str) -> str:
 
 
 def open_store(url: str, public_url: str | None = None) -> Store:
-    """Return the store at ``s3://bucket/prefix`` or ``file:///dir``; the directory is made if it is not there.
+    """Return the store at ``s3://bucket/prefix`` or ``file:///dir``; :meth:`Store.prepare` makes what is not there.
 
     Credentials, region and endpoint of S3 are boto3's own business (``AWS_*``), and nothing is sent before the first
     call. ``public_url`` is the address of S3 that presigned URLs name, where clients know it by another. Raise

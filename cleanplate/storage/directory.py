@@ -19,6 +19,7 @@ from cleanplate.storage import (
 )
 
 _TEMPORARY = ".put-"
+_MARK = ".cleanplate-store"
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -28,8 +29,6 @@ class DirectoryStore(Store):
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        with _os_errors():
-            root.mkdir(parents=True, exist_ok=True)
 
     def put(self, key: str, data: bytes, *, media_type: str) -> None:  # noqa: ARG002 - a file carries no type
         path = self._path(key)
@@ -97,8 +96,15 @@ class DirectoryStore(Store):
         return None
 
     def check(self) -> None:
-        if not (self._root.is_dir() and os.access(self._root, os.R_OK | os.W_OK | os.X_OK)):
+        if not ((self._root / _MARK).is_file() and os.access(self._root, os.R_OK | os.W_OK | os.X_OK)):
             raise StoreUnavailable("the directory of the store is not there or not ours to read and write")
+
+    def prepare(self) -> None:
+        """Make the directory and mark it, so that it is not taken for the place where its disk is to be mounted."""
+        with _os_errors():
+            self._root.mkdir(parents=True, exist_ok=True)
+            (self._root / _MARK).touch()
+        self.check()
 
     def _path(self, key: str) -> Path:
         return self._root / checked(key)

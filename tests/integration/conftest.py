@@ -9,6 +9,7 @@ from sqlalchemy import Engine, delete, make_url
 
 from cleanplate import db, queue, settings
 from cleanplate.models import Base
+from cleanplate.storage import open_store
 from tests.api import Api, configured, serving
 from tests.servers import fresh_database
 
@@ -75,6 +76,7 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 def api(postgres_url: str, migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API on a database of its own, with a directory as its store, small limits and no broker."""
     objects = tmp_path_factory.mktemp("objects")
+    open_store(objects.as_uri()).prepare()
     with (
         fresh_database(postgres_url, make_url(migrated_url).database or "") as url,
         configured(

@@ -38,7 +38,9 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return open_store((tmp_path / "objects").as_uri())
+    made = open_store((tmp_path / "objects").as_uri())
+    made.prepare()
+    return made
 
 
 @pytest.fixture(autouse=True)

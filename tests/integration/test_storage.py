@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from cleanplate.storage import CHUNK_BYTES, ObjectMissing, Store, StoreError, StoreFull, StoreUnavailable, open_store
+from cleanplate.storage.directory import DirectoryStore
 from cleanplate.storage.s3 import DELETE_BATCH, S3Store
 from tests.s3 import make_bucket, s3_environment, s3_server
 
@@ -44,6 +45,7 @@ def s3_url(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
+    open_store((tmp_path / "objects").as_uri()).prepare()
     return tmp_path / "objects"
 
 
@@ -230,7 +232,7 @@ def test_a_store_that_is_gone_is_unavailable_not_empty(
 ) -> None:
     store.put("a", b"x", media_type=PNG)
     store.check()
-    if directory.exists():
+    if isinstance(store, DirectoryStore):
         directory.rename(directory.with_name("elsewhere"))
     else:
         monkeypatch.setattr(store, "_bucket", "no-such-bucket")
@@ -238,12 +240,12 @@ def test_a_store_that_is_gone_is_unavailable_not_empty(
         with pytest.raises(StoreUnavailable) as unavailable:
             call()
         assert unavailable.value.retryable
-    assert not directory.exists()
+    assert not isinstance(store, DirectoryStore) or not directory.exists()
 
 
-def test_only_s3_has_links(store: Store, directory: Path) -> None:
+def test_only_s3_has_links(store: Store) -> None:
     link = store.presign("a/b", filename="Stuhl für 20 €.png", ttl_seconds=77)
-    if directory.exists():
+    if isinstance(store, DirectoryStore):
         assert link is None
         return
     assert link is not None
@@ -259,6 +261,24 @@ def test_only_s3_has_links(store: Store, directory: Path) -> None:
 # What only a directory can do wrong
 
 
+def left_in(directory: Path) -> list[str]:
+    """Return what lies in the directory beside its mark."""
+    return [path.name for path in directory.iterdir() if path.name != ".cleanplate-store"]
+
+
+def test_the_place_where_a_disk_should_be_mounted_is_not_taken_for_an_empty_store(directory: Path) -> None:
+    store = open_store(directory.as_uri())
+    store.put("inputs/1", b"x", media_type=PNG)
+    directory.rename(directory.with_name("unmounted"))
+    directory.mkdir()
+    for call in (lambda: store.get("inputs/1"), lambda: store.stat("inputs/1"), store.check):
+        with pytest.raises(StoreUnavailable):
+            call()
+    with pytest.raises(StoreUnavailable):
+        store.put("inputs/2", b"x", media_type=PNG)
+    assert list(directory.iterdir()) == []
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(directory.as_uri())
 
@@ -269,7 +289,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(directory: Path, monkeypatch: py
         patched.setattr(os, "fsync", full)
         with pytest.raises(StoreFull):
             store.put("a", b"x", media_type=PNG)
-    assert list(directory.iterdir()) == []
+    assert left_in(directory) == []
 
 
 def test_a_writer_killed_in_the_middle_leaves_nothing_that_counts(directory: Path) -> None:
@@ -285,7 +305,7 @@ def test_a_writer_killed_in_the_middle_leaves_nothing_that_counts(directory: Pat
     store.delete(keys(store, older_than=datetime.now(UTC) - timedelta(minutes=1)))
     assert (directory / "shared" / ".put-0").exists()
     store.delete(keys(store, older_than=datetime.now(UTC) + timedelta(minutes=1)))
-    assert list(directory.iterdir()) == []
+    assert left_in(directory) == []
 
 
 def test_an_emptied_directory_goes_with_its_last_object(directory: Path) -> None:
@@ -296,7 +316,7 @@ def test_an_emptied_directory_goes_with_its_last_object(directory: Path) -> None
     assert [path.name for path in (directory / "a").iterdir()] == ["2"]
     store.delete(["a/2"])
     assert directory.is_dir()
-    assert list(directory.iterdir()) == []
+    assert left_in(directory) == []
 
 
 def test_a_put_survives_a_delete_that_takes_its_directory_away(
@@ -325,7 +345,7 @@ def test_files_that_others_leave_in_the_directory_are_not_listed(directory: Path
 def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable):
-        open_store((tmp_path / "file" / "objects").as_uri())
+        open_store((tmp_path / "file" / "objects").as_uri()).prepare()
 
 
 # What only S3 can do wrong

@@ -239,7 +239,9 @@ def test_a_sweeper_that_breaks_brings_its_worker_down(monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return open_store((tmp_path / "objects").as_uri())
+    made = open_store((tmp_path / "objects").as_uri())
+    made.prepare()
+    return made
 
 
 def put(store: Store, directory: Path, key: str, *, age_seconds: float = 2 * DAY) -> str:
