@@ -166,12 +166,20 @@ class Unusable:
 
 
 @dataclass(frozen=True, slots=True)
+class NotDownloaded:
+    """The delivery host did not hand the result out now; it may later, for as long as the result's window runs."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class TryLater:
     """Something that passes is in the way: the network, the store."""
 
     detail: str
 
 
+DownloadFailure = NotDownloaded | Unusable
 FinalizeOutcome = Stored | Unusable | Rejected | TryLater
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ class Workshop:
         """Make a job whose result lies on the delivery host."""
         url = f"{self.site.url}/result.png?sig=secret"
         with db.transaction() as tx:
-            job_id = rows.job(tx, State.READY, **{"sample_url": url, "window_ends": func.now(), **columns})
+            job_id = rows.job(
+                tx, State.READY, **{"sample_url": url, "window_ends": func.now() + timedelta(minutes=9), **columns}
+            )
         row = self.row(job_id)
         self.store.put(row.image_key, ORIGINAL, media_type="image/png")
         self.store.put(row.mask_key, MASK, media_type="image/png")

@@ -19,7 +19,7 @@ from cleanplate.imaging.composite import finish
 from cleanplate.imaging.faults import ImageFault, ResultFault
 from cleanplate.jobs import Change
 from cleanplate.models import Job
-from cleanplate.outcomes import ErrorCode, FinalizeOutcome, Rejected, Stored, TryLater, Unusable
+from cleanplate.outcomes import ErrorCode, FinalizeOutcome, NotDownloaded, Rejected, Stored, TryLater, Unusable
 from cleanplate.states import State
 from cleanplate.storage import ObjectMissing, Store, StoreError, open_store
 from worker.download import download
@@ -61,37 +61,44 @@ def _alone(job_id: str) -> Iterator[bool]:
 
 def _finalize(job_id: str) -> None:
     with db.transaction() as tx:
-        job = _begin(tx, job_id)
-    if job is None:
+        begun = _begin(tx, job_id)
+    if begun is None:
         return
-    config = settings.get()
-    outcome = store_result(_store(os.getpid()), _client(os.getpid()), job, config.bfl_delivery_hosts)
+    job, window_over = begun
+    outcome = store_result(_store(os.getpid()), _client(os.getpid()), job, settings.get().bfl_delivery_hosts)
+    if isinstance(outcome, NotDownloaded):
+        outcome = Unusable(ErrorCode.RESULT_EXPIRED, outcome.detail) if window_over else TryLater(outcome.detail)
     log.info("%s: %s", job_id, type(outcome).__name__)
     with db.transaction() as tx:
         _settle(tx, job, outcome)
 
 
-def _begin(tx: db.Transaction, job_id: str) -> Job | None:
-    """Count this start and put the rescuer off. A job whose starts never came to an end has crashed its workers."""
-    started = tx.scalar(
+def _begin(tx: db.Transaction, job_id: str) -> tuple[Job, bool] | None:
+    """Count this start and put the rescuer off; return the job, and whether the result's window is over.
+
+    A job whose starts never came to an end has crashed its workers.
+    """
+    started = tx.execute(
         update(Job)
         .where(Job.id == job_id, Job.state == State.READY)
         .values(
             finalize_starts=Job.finalize_starts + 1,
             due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, WORK_SECONDS),
         )
-        .returning(Job.finalize_starts)
-    )
+        .returning(Job.finalize_starts, func.coalesce(Job.window_ends < func.now(), text("false")).label("over"))
+    ).one_or_none()
     if started is None:
         return None
-    if started > CRASHES_ALLOWED:
+    if started.finalize_starts > CRASHES_ALLOWED:
         detail = f"{CRASHES_ALLOWED} workers ended while they worked on it"
         jobs.apply(tx, [failed(job_id, READY, ErrorCode.WORKER_CRASHED, detail)])
         return None
-    return tx.get_one(Job, job_id, populate_existing=True)
+    return tx.get_one(Job, job_id, populate_existing=True), bool(started.over)
 
 
-def store_result(store: Store, client: httpx.Client, job: Job, hosts: tuple[str, ...]) -> FinalizeOutcome:
+def store_result(
+    store: Store, client: httpx.Client, job: Job, hosts: tuple[str, ...]
+) -> FinalizeOutcome | NotDownloaded:
     """Download, verify, compose and put under the job's own key. Writes no row; doing it twice puts the same object."""
     data = download(client, job.sample_url or "", hosts)
     if not isinstance(data, bytes):

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, update
 
 from cleanplate import db, jobs
+from cleanplate.models import Job
 from cleanplate.states import State
 from tests import pictures, rows, web
 from tests.workshop import ORIGINAL, RESULT, Workshop, workshop
@@ -75,6 +77,15 @@ def test_a_download_that_fails_in_passing_is_tried_again_soon(shop: Workshop) ->
     shop.site.answer = web.says(200, RESULT)
     finalize.finalize(job_id)
     assert shop.row(job_id).state == "succeeded"
+
+
+def test_a_download_that_still_fails_when_its_window_is_over_asks_for_a_fresh_address(shop: Workshop) -> None:
+    job_id = shop.ready()
+    with db.transaction() as tx:
+        tx.execute(update(Job).where(Job.id == job_id).values(window_ends=func.now()))
+    shop.site.answer = web.says(503)
+    finalize.finalize(job_id)
+    assert (shop.row(job_id).state, shop.row(job_id).fetches) == ("inflight", 1)
 
 
 def test_a_store_that_is_away_is_waited_for_however_often(shop: Workshop, tmp_path: Path) -> None:

@@ -186,10 +186,10 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=anything, outcome=st.sampled_from(STORINGS))
     def finalize(self, number: int, outcome: FinalizeOutcome) -> None:
         with db.transaction() as tx:
-            job = finalize._begin(tx, self.pick(number, State.READY))
-            assert job is not None
+            begun = finalize._begin(tx, self.pick(number, State.READY))
+            assert begun is not None
         with db.transaction() as tx:
-            finalize._settle(tx, job, outcome)
+            finalize._settle(tx, begun[0], outcome)
 
     @precondition(lambda self: self.has(State.UNCONFIRMED))
     @rule(policy=st.sampled_from(["resubmit", "fail"]))

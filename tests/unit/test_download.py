@@ -3,19 +3,19 @@ import socket
 import httpx
 import pytest
 
-from cleanplate.outcomes import ErrorCode, TryLater, Unusable
+from cleanplate.outcomes import ErrorCode, NotDownloaded, Unusable
 from tests import web
 from worker import download
 
 HERE = ("127.0.0.1",)
 
 
-def fetch(url: str) -> bytes | Unusable | TryLater:
+def fetch(url: str) -> bytes | Unusable | NotDownloaded:
     with httpx.Client(trust_env=False) as client:
         return download.download(client, url, HERE)
 
 
-def outcome_of(answer: web.Answer) -> bytes | Unusable | TryLater:
+def outcome_of(answer: web.Answer) -> bytes | Unusable | NotDownloaded:
     """Fetch from a host with this answer, and see that it was asked once and no more."""
     with web.serving(answer) as site:
         outcome = fetch(f"{site.url}/result.png?sig=secret")
@@ -35,28 +35,28 @@ def test_a_refusal_asks_for_a_fresh_address(status: int) -> None:
 
 @pytest.mark.parametrize("status", [204, 206, 301, 302, 307, 408, 429, 500, 503])
 def test_any_other_answer_is_something_that_passes_and_no_redirect_is_followed(status: int) -> None:
-    assert outcome_of(web.says(status, location="/elsewhere")) == TryLater(f"the delivery host answered {status}")
+    assert outcome_of(web.says(status, location="/elsewhere")) == NotDownloaded(f"the delivery host answered {status}")
 
 
 @pytest.mark.parametrize("answer", [web.hangs_up, web.breaks_off])
 def test_a_download_that_breaks_off_is_something_that_passes(answer: web.Answer) -> None:
-    assert isinstance(outcome_of(answer), TryLater)
+    assert isinstance(outcome_of(answer), NotDownloaded)
 
 
 def test_so_is_one_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", httpx.Timeout(1.0, read=0.1))
-    assert outcome_of(web.stays_silent) == TryLater("the download broke off (ReadTimeout)")
+    assert outcome_of(web.stays_silent) == NotDownloaded("the download broke off (ReadTimeout)")
 
 
 def test_so_is_one_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "WHOLE_SECONDS", 0.0)
-    assert outcome_of(web.says(200, b"x" * 100)) == TryLater("the download took longer than 0 s")
+    assert outcome_of(web.says(200, b"x" * 100)) == NotDownloaded("the download took longer than 0 s")
 
 
 def test_so_is_a_host_that_refuses_the_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert fetch(f"http://127.0.0.1:{port}/x.png") == TryLater("the download broke off (ConnectError)")
+    assert fetch(f"http://127.0.0.1:{port}/x.png") == NotDownloaded("the download broke off (ConnectError)")
 
 
 def test_a_result_without_an_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,13 @@ import pytest
 from cleanplate import outcomes
 from cleanplate.outcomes import ERROR_MEANINGS, ErrorCode
 
-UNIONS = (outcomes.SubmitOutcome, outcomes.PollOutcome, outcomes.FinalizeOutcome, outcomes.NotifyOutcome)
+UNIONS = (
+    outcomes.SubmitOutcome,
+    outcomes.PollOutcome,
+    outcomes.DownloadFailure,
+    outcomes.FinalizeOutcome,
+    outcomes.NotifyOutcome,
+)
 OUTCOMES = sorted({kind for union in UNIONS for kind in get_args(union)}, key=lambda kind: kind.__name__)
 
 
