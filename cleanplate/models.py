@@ -269,3 +269,4 @@ class Account(Base):
     paused_detail: Mapped[str | None]
     paused_at: Mapped[datetime | None]
     latency_seconds: Mapped[float | None]
+    unanswered: Mapped[int] = mapped_column(server_default="0")

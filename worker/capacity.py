@@ -1,4 +1,4 @@
-"""What the upstream account takes now: its cap, what a 429 taught, and whether submitting is paused.
+"""What the upstream account takes now: its cap, what a 429 taught, and who gets a slot.
 
 All of it is one row in ``accounts``, so every conveyor sees the same and a person can read it in ``/v1/upstream``.
 """
@@ -12,15 +12,13 @@ from typing import Final
 from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from cleanplate import jobs, outbox
+from cleanplate import accounts, jobs
+from cleanplate.accounts import ACCOUNT
 from cleanplate.db import Transaction
 from cleanplate.jobs import Change, slots_held
-from cleanplate.models import Account, Attempt, Job, Tenant
-from cleanplate.outcomes import Blocked
+from cleanplate.models import Account, Attempt, Job
 from cleanplate.states import State
 
-ACCOUNT: Final = "default"
-PROBE_SECONDS: Final = 5.0
 DEFAULT_GATE_SECONDS: Final = 1.0
 
 
@@ -88,13 +86,13 @@ def _free(tx: Transaction) -> int:
     row = tx.execute(
         select(Account.allowed, Account.paused_reason, opened.label("open")).where(Account.name == ACCOUNT)
     ).one()
-    if not row.open:
+    if not row.open or row.paused_reason == accounts.BY_HAND:
         return 0
     held: int = tx.scalar(slots_held(ACCOUNT)) or 0
     free: int = max(0, row.allowed - held)
     if row.paused_reason is None or not free:
         return free
-    gate = func.now() + timedelta(seconds=PROBE_SECONDS)
+    gate = func.now() + timedelta(seconds=accounts.PROBE_SECONDS)
     tx.execute(update(Account).where(Account.name == ACCOUNT).values(gate_until=gate))
     return 1
 
@@ -131,44 +129,6 @@ def keep_up(tx: Transaction, latency_seconds: float | None) -> bool:
     return grown is not None
 
 
-def pause(tx: Transaction, blocked: Blocked) -> None:
-    """Stop submitting and say why; a single job is let through every few seconds to see whether it is mended."""
-    was_open = tx.scalar(
-        update(Account)
-        .where(Account.name == ACCOUNT, Account.paused_reason.is_(None))
-        .values(paused_at=func.now())
-        .returning(Account.name)
-    )
-    tx.execute(
-        update(Account)
-        .where(Account.name == ACCOUNT)
-        .values(
-            paused_reason=blocked.reason,
-            paused_detail=blocked.detail,
-            gate_until=func.now() + timedelta(seconds=PROBE_SECONDS),
-        )
-    )
-    if was_open is not None:
-        _tell(tx, "upstream.paused", {"account": ACCOUNT, "reason": blocked.reason, "detail": blocked.detail})
-
-
-def resume(tx: Transaction) -> None:
-    """Go on submitting: a submit was accepted again."""
-    resumed = tx.scalar(
-        update(Account)
-        .where(Account.name == ACCOUNT, Account.paused_reason.is_not(None))
-        .values(paused_reason=None, paused_detail=None, paused_at=None, gate_until=None)
-        .returning(Account.name)
-    )
-    if resumed is not None:
-        _tell(tx, "upstream.resumed", {"account": ACCOUNT})
-
-
 def learned(tx: Transaction) -> float | None:
     """Return the latency that was learned last, in seconds."""
     return tx.scalar(select(Account.latency_seconds).where(Account.name == ACCOUNT))
-
-
-def _tell(tx: Transaction, event_type: str, data: dict[str, str]) -> None:
-    for tenant_id in tx.scalars(select(Tenant.id).order_by(Tenant.id)):
-        outbox.publish(tx, tenant_id, event_type, data)

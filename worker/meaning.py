@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, assert_never
 
+from cleanplate import accounts
 from cleanplate.db import Transaction
 from cleanplate.jobs import Change, unconfirmed
 from cleanplate.outcomes import (
@@ -80,19 +81,19 @@ def _accepted(
     return Change(job_id, sources, State.INFLIGHT, "accepted", guard, {"owner": owner or guard}, ledger)
 
 
-def effect_of_submit(outcome: SubmitOutcome) -> Callable[[Transaction], None] | None:
+def effect_of_submit(outcome: SubmitOutcome) -> Callable[[Transaction], None]:
     """Return what the answer to a submit says about the account as a whole."""
     match outcome:
         case NotAccepted(_, over_limit=True, retry_after=seconds):
             return partial(capacity.limit_hit, retry_after=seconds)
         case NotAccepted(detail):
-            return partial(capacity.pause, blocked=Blocked("unreachable", detail))
-        case Blocked():
-            return partial(capacity.pause, blocked=outcome)
+            return partial(accounts.pause, reason="unreachable", detail=detail)
+        case Blocked(reason, detail):
+            return partial(accounts.pause, reason=reason, detail=detail)
         case Accepted() | Rejected():
-            return capacity.resume
+            return accounts.answered
         case Unconfirmed():
-            return None
+            return partial(accounts.unanswered)
     assert_never(outcome)
 
 

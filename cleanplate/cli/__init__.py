@@ -2,7 +2,7 @@
 
 import typer
 
-from cleanplate.cli import keys
+from cleanplate.cli import keys, upstream
 from cleanplate.cli.demo.command import demo
 from cleanplate.cli.doctor import doctor
 from cleanplate.cli.erase import erase
@@ -20,3 +20,4 @@ main = typer.Typer(
 for command in (demo, up, erase, watch, download, doctor, migrate, healthcheck):
     main.command()(command)
 main.add_typer(keys.app, name="keys")
+main.add_typer(upstream.app, name="upstream")

@@ -1,18 +1,13 @@
 """``cleanplate keys``: API keys, made and revoked by whoever may write to the database."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from cleanplate import settings
+from cleanplate.cli.database import database
 from cleanplate.cli.exits import Code
-
-if TYPE_CHECKING:
-    from cleanplate.db import Transaction  # no other command should wait for SQLAlchemy
 
 app = typer.Typer(help="Make, list and revoke API keys. Works on the database, not over the API.", no_args_is_help=True)
 
@@ -28,7 +23,7 @@ def create(
     """Make a key and print it, this once: only its hash is stored."""
     from cleanplate import tenants
 
-    with _database() as tx:
+    with database() as tx:
         key, secret = tenants.create_key(tx, tenant, name, scope)
     typer.echo(f"{key.id}: a {scope} key of tenant {tenant}; it is not shown again", err=True)
     typer.echo(secret)
@@ -41,7 +36,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON array."
 
     from cleanplate import tenants
 
-    with _database() as tx:
+    with database() as tx:
         rows = [
             {
                 "id": key.id,
@@ -67,7 +62,7 @@ def revoke(key: Annotated[str, typer.Argument(help="Its id or prefix, as `cleanp
     """Revoke a key: within seconds nothing is answered to it any more."""
     from cleanplate import tenants
 
-    with _database() as tx:
+    with database() as tx:
         revoked = tenants.revoke(tx, key)
     if not revoked:
         typer.echo(f"cleanplate: there is no key {key}; `cleanplate keys list` shows them", err=True)
@@ -82,42 +77,6 @@ def fernet() -> None:
     from cryptography.fernet import Fernet
 
     typer.echo(Fernet.generate_key().decode())
-
-
-@contextmanager
-def _database() -> Iterator["Transaction"]:
-    """Open a transaction on DATABASE_URL, or on what a running ``cleanplate up`` uses."""
-    from sqlalchemy.exc import ProgrammingError
-
-    from cleanplate.db import AWAY, Transaction, connect
-
-    engine = connect(_url())
-    try:
-        with Transaction(engine) as tx, tx.begin():
-            yield tx
-    except AWAY as error:
-        typer.echo(f"cleanplate: the database does not answer ({_words(error)}); set DATABASE_URL", err=True)
-        raise typer.Exit(Code.UNREACHABLE) from None
-    except ProgrammingError:
-        typer.echo("cleanplate: the database has not our tables; `cleanplate up` or the migration makes them", err=True)
-        raise typer.Exit(Code.USAGE) from None
-    finally:
-        engine.dispose()
-
-
-def _url() -> str:
-    from cleanplate.local.stack import database_file
-
-    here = settings.get()
-    file = database_file(here.data_dir)
-    if "database_url" not in here.model_fields_set and file.is_file():
-        return file.read_text(encoding="utf-8").strip()
-    return here.database_url
-
-
-def _words(error: Exception) -> str:
-    """Return the first line of what the driver says; it names hosts and never passwords."""
-    return str(error.__cause__ or error).partition("\n")[0]
 
 
 def _time(at: datetime | None) -> str | None:

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from cleanplate import db, jobs
+from cleanplate import accounts, db, jobs
 from cleanplate.models import Account, Attempt, Delivery, Job
-from cleanplate.outcomes import Blocked, ErrorCode, NotAccepted, Rejected
+from cleanplate.outcomes import ErrorCode, NotAccepted, Rejected
 from cleanplate.states import HOLDS_SLOT, State
 from tests import rows
 from tests.threads import at_once
@@ -20,7 +21,7 @@ from worker import capacity, meaning
 pytestmark = pytest.mark.usefixtures("database")
 
 LIMIT = NotAccepted("the upstream's limit (429)", over_limit=True, retry_after=5.0)
-CREDITS = Blocked("credits", "out of credits (402)")
+CREDITS = ("credits", "out of credits (402)")
 
 
 def account() -> Account:
@@ -239,14 +240,14 @@ def test_a_pause_says_why_and_lets_one_job_through_every_few_seconds_to_see_whet
     with_account()
     ids = claimed(4)
     with db.transaction() as tx:
-        capacity.pause(tx, CREDITS)
+        accounts.pause(tx, *CREDITS)
     assert (account().paused_reason, account().paused_detail) == ("credits", "out of credits (402)")
     assert account().paused_at is not None
     assert take(ids) == (set(), set())
     for probe in ids[:2]:
         open_gate()
         assert take(ids) == ({probe}, set())
-        assert gate_seconds() == pytest.approx(capacity.PROBE_SECONDS, abs=1.0)
+        assert gate_seconds() == pytest.approx(accounts.PROBE_SECONDS, abs=1.0)
         assert take(ids[1:]) == (set(), set())
         ids = ids[1:]
 
@@ -268,9 +269,9 @@ def test_a_probe_takes_no_slot_that_is_not_free() -> None:
 def test_an_accepted_submit_opens_the_account_again() -> None:
     with_account()
     with db.transaction() as tx:
-        capacity.pause(tx, CREDITS)
+        accounts.pause(tx, *CREDITS)
     with db.transaction() as tx:
-        capacity.resume(tx)
+        accounts.answered(tx)
     after = account()
     assert (after.paused_reason, after.paused_detail, after.paused_at, after.gate_until) == (None, None, None, None)
     ids = claimed(3)
@@ -281,19 +282,53 @@ def test_an_accepted_submit_leaves_the_gate_that_a_429_shut() -> None:
     with_account()
     with db.transaction() as tx:
         capacity.limit_hit(tx, 60.0)
-        capacity.resume(tx)
+        accounts.answered(tx)
     assert gate_seconds() > 50
 
 
 def test_a_pause_that_goes_on_keeps_its_beginning_and_hears_the_newest_reason() -> None:
     with_account()
     with db.transaction() as tx:
-        capacity.pause(tx, CREDITS)
+        accounts.pause(tx, *CREDITS)
     began = account().paused_at
     with db.transaction() as tx:
-        capacity.pause(tx, Blocked("access", "refused (403)"))
+        accounts.pause(tx, "access", "refused (403)")
     assert account().paused_at == began
     assert account().paused_reason == "access"
+
+
+def test_what_a_person_paused_no_answer_opens_and_no_probe_tries() -> None:
+    with_account()
+    with db.transaction() as tx:
+        accounts.pause(tx, accounts.BY_HAND, "stocktaking")
+    for seen in (accounts.answered, partial(accounts.pause, reason="credits", detail="402")):
+        with db.transaction() as tx:
+            seen(tx)
+        assert (account().paused_reason, account().paused_detail) == ("manual", "stocktaking")
+    open_gate()
+    assert take(claimed(1)) == (set(), set())
+    with db.transaction() as tx:
+        assert accounts.resume(tx)
+    assert account().paused_reason is None
+
+
+def test_submits_without_an_answer_one_after_another_stop_it_and_an_answer_counts_anew() -> None:
+    with_account()
+
+    def unanswered(times: int) -> str | None:
+        for _ in range(times):
+            with db.transaction() as tx:
+                accounts.unanswered(tx)
+        return account().paused_reason
+
+    assert unanswered(accounts.UNANSWERED_ALLOWED - 1) is None
+    with db.transaction() as tx:
+        accounts.answered(tx)
+    assert unanswered(accounts.UNANSWERED_ALLOWED - 1) is None
+    assert unanswered(1) == "unanswered"
+    with db.transaction() as tx:
+        accounts.answered(tx)
+    assert (account().paused_reason, account().unanswered) == (None, 0)
 
 
 def test_every_tenant_hears_once_of_a_pause_and_once_of_its_end_however_many_conveyors_saw_it() -> None:
@@ -307,7 +342,7 @@ def test_every_tenant_hears_once_of_a_pause_and_once_of_its_end_however_many_con
         with db.transaction() as tx:
             effect(tx)
 
-    at_once([lambda: change(lambda tx: capacity.pause(tx, CREDITS))] * 6)
+    at_once([lambda: change(lambda tx: accounts.pause(tx, *CREDITS))] * 6)
     assert told() == ["upstream.paused"] * 2
-    at_once([lambda: change(capacity.resume)] * 6)
+    at_once([lambda: change(accounts.answered)] * 6)
     assert told() == ["upstream.paused"] * 2 + ["upstream.resumed"] * 2

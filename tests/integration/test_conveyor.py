@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
-from cleanplate import db, ids, jobs
+from cleanplate import accounts, db, ids, jobs
 from cleanplate.models import Account, Attempt, Job, Worker
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import Store, open_store
@@ -50,7 +50,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conveyor, "LEASE_SECONDS", 0.6)
     monkeypatch.setattr(conveyor, "RESCUE_SECONDS", 0.1)
     monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(capacity, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.3)
 
 
 @pytest.fixture

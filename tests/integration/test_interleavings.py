@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, delete, func, select
 
-from cleanplate import db, jobs
+from cleanplate import accounts, db, jobs
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Base, Batch, Delivery, Job, JobEvent, Worker
 from cleanplate.outcomes import (
@@ -211,7 +211,7 @@ class Interleavings(RuleBasedStateMachine):
         """From wherever all of it stands, with every worker dead, one that is alive brings it to its end."""
         self.wire.clear()
         with db.transaction() as tx:
-            capacity.resume(tx)
+            accounts.answered(tx)
             tx.execute(delete(Worker))
         self.rescue(SAVIOUR)
         steps = 0
@@ -292,6 +292,6 @@ class Interleavings(RuleBasedStateMachine):
 
 def test_no_order_of_what_workers_do_breaks_a_promise(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert database
-    monkeypatch.setattr(capacity, "PROBE_SECONDS", 0.0)
+    monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.0)
     often = settings(max_examples=12, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Interleavings, settings=often)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cleanplate import accounts
 from cleanplate.jobs import Change
 from cleanplate.outcomes import (
     Accepted,
@@ -120,18 +121,19 @@ def test_no_other_late_answer_changes_anything(outcome: SubmitOutcome) -> None:
     assert meaning.late_answer("job_1", outcome, "w1") is None
 
 
-def effect(outcome: SubmitOutcome) -> tuple[Any, dict[str, Any]] | None:
+def effect(outcome: SubmitOutcome) -> tuple[Any, dict[str, Any]]:
     call = meaning.effect_of_submit(outcome)
-    return (call.func, call.keywords) if isinstance(call, partial) else call and (call, {})
+    return (call.func, call.keywords) if isinstance(call, partial) else (call, {})
 
 
 def test_what_an_answer_says_about_the_account() -> None:
-    assert effect(ACCEPTED) == (capacity.resume, {})
-    assert effect(Rejected(ErrorCode.UPSTREAM_REJECTED, "422")) == (capacity.resume, {})
+    assert effect(ACCEPTED) == (accounts.answered, {})
+    assert effect(Rejected(ErrorCode.UPSTREAM_REJECTED, "422")) == (accounts.answered, {})
     assert effect(NotAccepted("429", over_limit=True, retry_after=2.0)) == (capacity.limit_hit, {"retry_after": 2.0})
-    assert effect(NotAccepted("refused")) == (capacity.pause, {"blocked": Blocked("unreachable", "refused")})
-    assert effect(Blocked("credits", "402")) == (capacity.pause, {"blocked": Blocked("credits", "402")})
-    assert effect(Unconfirmed("silence")) is None
+    assert effect(NotAccepted("refused")) == (accounts.pause, {"reason": "unreachable", "detail": "refused"})
+    assert effect(Blocked("credits", "402")) == (accounts.pause, {"reason": "credits", "detail": "402"})
+    assert effect(Unconfirmed("silence")) == (accounts.unanswered, {})
+    assert meaning.effect_of_submit(Unconfirmed("one")) is not meaning.effect_of_submit(Unconfirmed("two"))
 
 
 @pytest.mark.parametrize("outcome", POLLS)
