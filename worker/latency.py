@@ -27,11 +27,13 @@ _NORMAL: Final = NormalDist()
 class Latency:
     """Submit-to-ready as a log-normal distribution; its two moments are exponentially weighted averages.
 
-    ``median`` is in seconds, None before anything is known; ``spread`` is the standard deviation of the logarithm.
+    ``median`` is in seconds, None before anything is known; ``spread`` is the standard deviation of the logarithm. The
+    first ``tasks`` count alike: those that end first are the quick ones.
     """
 
     median: float | None = None
     spread: float = SPREAD_AT_FIRST
+    tasks: int = 0
 
     def learn(self, age_seconds: float, pending_seconds: float = 0.0) -> None:
         """Take in a task that was pending at one age, 0 if it was not asked before, and ready at another.
@@ -40,11 +42,13 @@ class Latency:
         """
         middle = math.sqrt(age_seconds * pending_seconds) or age_seconds * math.exp(UNSEEN * self.spread)
         seconds = max(middle, STEP_LEAST)
+        self.tasks += 1
         if self.median is None:
             self.median = seconds
             return
+        weight = max(WEIGHT, 1 / self.tasks)
         error = math.log(seconds / self.median)
-        self.median *= math.exp(WEIGHT * error)
+        self.median *= math.exp(weight * error)
         self.spread = math.sqrt((1 - WEIGHT) * (self.spread**2 + WEIGHT * error**2))
 
     def next_poll(self, age_seconds: float) -> float:

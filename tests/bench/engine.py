@@ -1,0 +1,75 @@
+"""The conveyor alone, with tiny pictures: from rows in the queue to results that are known.
+
+With many slots nothing is stored meanwhile, since that is CPU work of other processes; such a run must end before
+results have waited so long that the conveyor's worker stores them itself.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from cleanplate.storage import open_store
+from tests import pictures
+from tests.bench import figures
+from tests.journeys.harness import Stack, stack
+from tests.servers import wait_until
+
+SIZE, BOX = (16, 16), (4, 4, 12, 12)
+SERVICES = ("conveyor", "postgres", "redis", "simulator")
+
+QUEUE = """
+    INSERT INTO jobs (id, tenant_id, image_key, image, mask_key, mask, send_image_key, send_mask_key)
+    SELECT 'job_bench' || lpad(n::text, 8, '0'), (SELECT min(id) FROM tenants), 'inputs/bench/image', '{}',
+        'inputs/bench/mask', '{}', 'inputs/bench/image', 'inputs/bench/mask'
+    FROM generate_series(1, %s) n
+"""
+SEEN = """
+    SELECT attempts.task_id, extract(epoch FROM job_events.at)::float8
+    FROM job_events JOIN attempts USING (job_id) WHERE job_events.state = 'ready'
+"""
+
+
+def run(folder: Path, *, jobs: int, slots: int, latency: float, stored: bool = True) -> dict[str, Any]:
+    """Carry so many jobs to a known result and return what was measured."""
+    with (
+        stack(folder, slots=slots, latency=latency, fast=True) as running,
+        nullcontext() if stored else _nothing_stored(running),
+    ):
+        environment, url = running.running.environment, str(running.running.simulator_url)
+        store = open_store(environment["STORAGE_URL"])
+        store.put("inputs/bench/image", pictures.encoded(pictures.scene(*SIZE), "JPEG"), media_type="image/jpeg")
+        store.put("inputs/bench/mask", pictures.encoded(pictures.mask_image(SIZE, BOX)), media_type="image/png")
+        with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as connection:
+            with figures.metered({name: running.pid(name) for name in SERVICES}, jobs) as spent:
+                connection.execute(QUEUE, [jobs])
+                seconds = 60 + 3 * latency * jobs / slots
+                wait_until(lambda: _known(connection) == jobs, seconds)
+            seen = dict(connection.execute(SEEN).fetchall())
+        tasks = figures.ledger(url)
+        return {
+            "tasks": f"{jobs} on {slots} slots x {latency:g} s",
+            **figures.throughput(tasks, slots, figures.stats(url)),
+            **figures.quantiles("ready -> seen", [seen[task["id"]] - task["ends_at"] for task in tasks]),
+            **spent,
+        }
+
+
+@contextmanager
+def _nothing_stored(running: Stack) -> Iterator[None]:
+    pid = running.pid("finalizer")
+    os.killpg(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(pid, signal.SIGCONT)
+
+
+def _known(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("SELECT count(*) FROM job_events WHERE state = 'ready'").fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,67 @@
+"""The claim and a batch's live counts among a thousand, a hundred thousand and a million rows."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy.orm import Session
+
+from cleanplate import batches, db, jobs
+from tests import rows
+from tests.servers import fresh_database, running_postgres
+
+SIZES = (1_000, 100_000, 1_000_000)
+QUEUED = 10_000
+CLAIMED = 24
+REPEATS = 200
+
+FILL = """
+    INSERT INTO jobs (id, tenant_id, batch_id, image_key, image, mask_key, mask, send_image_key, send_mask_key, state,
+        result_key)
+    SELECT 'job_' || lpad((%(start)s + n)::text, 12, '0'), 'ten_1', %(batch)s, 'k', '{}', 'k', '{}', 'k', 'k',
+        CASE WHEN n <= %(queued)s THEN 'queued' ELSE 'succeeded' END, 'k'
+    FROM generate_series(1, %(count)s) n
+"""
+
+
+def run(folder: Path) -> list[dict[str, Any]]:
+    """Return a row of figures for each size; times are those of the whole call, rolled back."""
+    with running_postgres(folder) as admin_url, fresh_database(admin_url) as url:
+        db.migrate(url)
+        engine = db.connect(url)
+        with Session(engine) as session, session.begin():
+            rows.tenant(session)
+            rows.account(session)
+            batch = rows.batch(session)
+        found, there = [], 0
+        for size in SIZES:
+            queued = min(QUEUED, size // 2) if not there else 0
+            with psycopg.connect(url, autocommit=True) as connection:
+                given = {"start": there, "count": size - there, "queued": queued, "batch": batch}
+                connection.execute(FILL, given)
+                connection.execute("VACUUM ANALYZE jobs")
+            there = size
+            claim = _times(engine, lambda tx: jobs.claim(tx, "w1", CLAIMED))
+            counts = _times(engine, lambda tx: tx.execute(batches.processing([batch])).all())
+            found.append({"rows": size} | _said(f"claim of {CLAIMED}", claim) | _said("live counts", counts))
+        engine.dispose()
+    return found
+
+
+def _times(engine: Any, call: Callable[[db.Transaction], object]) -> list[float]:
+    taken = []
+    for _ in range(REPEATS):
+        with db.Transaction(engine) as tx:
+            began = time.perf_counter()
+            call(tx)
+            taken.append((time.perf_counter() - began) * 1000)
+            tx.rollback()
+    return taken
+
+
+def _said(name: str, milliseconds: list[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(milliseconds, n=100)
+    return {f"{name} p50, ms": cuts[49], f"{name} p99, ms": cuts[98]}
