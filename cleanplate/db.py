@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
@@ -29,6 +31,16 @@ SESSION = {
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
     "timezone": "UTC",
+}
+
+
+CONNECTION: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
 }
 
 
@@ -55,15 +67,17 @@ def connect(url: str) -> Engine:
         max_overflow=30,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={
-            "connect_timeout": 5,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-            "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
-        },
+        connect_args=CONNECTION,
     )
+
+
+async def connect_async() -> AsyncConnection[TupleRow]:
+    """Return a connection outside the pool, to listen on: with autocommit, and as quick to notice a dead server.
+
+    Raises ``psycopg.OperationalError`` when the server is away, and so does what is done with it.
+    """
+    url = engine().url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return await AsyncConnection.connect(url, autocommit=True, **CONNECTION)
 
 
 class Transaction(Session):

@@ -106,10 +106,10 @@ def _write(tx: Transaction, granted: Sequence[Change]) -> None:
 
 
 def _add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
-    """Sum what the upstream charged; an accepted submit that named no price counts with the expected one."""
+    """Sum what the upstream charged; a task that named no price counts with the expected one."""
     price = func.coalesce(Attempt.cost_credits, settings.get().cost_credits)
-    accepted = (Attempt.job_id == Job.id) & (Attempt.outcome == "accepted")
-    total = select(func.coalesce(func.sum(price), 0.0)).where(accepted).scalar_subquery()
+    paid = (Attempt.job_id == Job.id) & Attempt.task_id.is_not(None)
+    total = select(func.coalesce(func.sum(price), 0.0)).where(paid).scalar_subquery()
     tx.execute(update(Job).where(Job.id.in_(ids)).values(cost_credits=total))
 
 

@@ -203,6 +203,19 @@ class Attempt(Base):
     sent_at: Mapped[datetime] = mapped_column(server_default=NOW)
     answered_at: Mapped[datetime | None]
 
+    # The callback that was asked for, recognised by its token's digest, and when it came.
+    callback_sha256: Mapped[str | None]
+    called_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "uq_attempts_callback",
+            "callback_sha256",
+            unique=True,
+            postgresql_where=text("callback_sha256 IS NOT NULL"),
+        ),
+    )
+
 
 class JobEvent(Base):
     """What happened to a job, one row a transition, in the transaction that made it."""

@@ -54,7 +54,11 @@ class Settings(BaseSettings):
         alias="CLEANPLATE_STORAGE_PUBLIC_URL",
         description="Where clients reach an S3 store that this API knows by another address; presigned URLs name it.",
     )
-    public_url: str | None = Field(None, alias="PUBLIC_URL", description="Where the upstream can reach this API.")
+    public_url: str | None = Field(
+        None,
+        alias="PUBLIC_URL",
+        description="Where the upstream can reach this API, by https; set, each task's end is told by callback.",
+    )
 
     # The intake
     secret_keys: Secrets = Field(

@@ -74,7 +74,7 @@ RULES: dict[State, Rule] = {
         "the upstream may have it and bill it; holds a slot",
         Status.PROCESSING,
         _to(S.INFLIGHT, S.QUEUED, S.FAILED),
-        "an answer that arrives late, or the policy (resubmit or fail)",
+        "an answer that arrives late, a callback, or the policy (resubmit or fail)",
         "the sweep, after the hold time",
     ),
     S.INFLIGHT: Rule(

@@ -1,4 +1,7 @@
-"""Secrets that must be readable again (webhook signing secrets): encrypted at rest with rotatable Fernet keys."""
+"""Secrets that must be known again: encrypted at rest with rotatable Fernet keys, or derived from them."""
+
+import hashlib
+import hmac
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -9,11 +12,15 @@ class VaultError(RuntimeError):
     """No key is set, or none of the keys fits: set ``CLEANPLATE_SECRET_KEYS`` to what the secrets were written with."""
 
 
-def _box() -> MultiFernet:
+def _keys() -> list[str]:
     keys = settings.get().secret_keys
     if not keys:
         raise VaultError("CLEANPLATE_SECRET_KEYS is not set: make a key with `cleanplate keys fernet` and set it")
-    return MultiFernet([Fernet(key.get_secret_value()) for key in keys])
+    return [key.get_secret_value() for key in keys]
+
+
+def _box() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in _keys()])
 
 
 def seal(secret: str) -> str:
@@ -27,3 +34,11 @@ def open_sealed(sealed: str) -> str:
         return _box().decrypt(sealed.encode()).decode()
     except InvalidToken:
         raise VaultError("none of CLEANPLATE_SECRET_KEYS opens this secret; add the key it was sealed with") from None
+
+
+def derive(purpose: str) -> list[str]:
+    """Return the secret of ``purpose`` by each key, in hex: the first is for use, any may be met after a rotation.
+
+    It is HMAC-SHA256, so nothing has to be stored. Raises :class:`VaultError` when no key is set.
+    """
+    return [hmac.new(key.encode(), purpose.encode(), hashlib.sha256).hexdigest() for key in _keys()]

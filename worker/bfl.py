@@ -8,6 +8,7 @@ import base64
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -65,6 +66,14 @@ def payload(image: bytes, mask: bytes, fields: dict[str, Any]) -> bytes:
     rest = json.dumps(fields, separators=(",", ":"))[1:].encode()
     comma = b"," if fields else b""
     return b"".join((b'{"image":"', base64.b64encode(image), b'","mask":"', base64.b64encode(mask), b'"', comma, rest))
+
+
+def extended(body: bytes, fields: Mapping[str, str]) -> bytes:
+    """Return the body with more fields, the same bytes when there are none."""
+    if not fields:
+        return body
+    rest = json.dumps(fields, separators=(",", ":"))[1:].encode()
+    return b"".join((memoryview(body)[:-1], b",", rest))
 
 
 class Upstream:

@@ -3,7 +3,7 @@
 All of it is one row in ``accounts``, so every conveyor sees the same and a person can read it in ``/v1/upstream``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,10 +46,11 @@ def turn(
     worker: str,
     changes: Sequence[Change],
     effects: Sequence[Callable[[Transaction], None]],
-    line: Sequence[str],
+    line: Mapping[str, str | None],
 ) -> Turn:
     """Make changes, then what follows from them for the account, then give the slots that are free to those in line.
 
+    ``line`` holds ids of jobs in the order of their turn, each with the digest of the callback it will ask for.
     The account is locked before any job, by everybody, so that transactions cannot wait in a circle.
     """
     if line or effects:
@@ -61,7 +62,7 @@ def turn(
     return Turn(granted, seated, lost)
 
 
-def _seat(tx: Transaction, worker: str, line: Sequence[str]) -> tuple[set[str], set[str]]:
+def _seat(tx: Transaction, worker: str, line: Mapping[str, str | None]) -> tuple[set[str], set[str]]:
     """Move as many of ``line`` (claimed by ``worker``, in this order) to ``sending`` as the account has free slots.
 
     Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
@@ -75,9 +76,13 @@ def _seat(tx: Transaction, worker: str, line: Sequence[str]) -> tuple[set[str], 
     )
     if moved:
         first = func.coalesce(Job.started_at, func.now())
-        tx.execute(update(Job).where(Job.id.in_(moved)).values(attempts=Job.attempts + 1, started_at=first))
-        row = select(Job.id, Job.attempts, Job.account, Job.owner).where(Job.id.in_(moved))
-        tx.execute(insert(Attempt).from_select(["job_id", "number", "account", "worker"], row))
+        begun = update(Job).where(Job.id.in_(moved)).values(attempts=Job.attempts + 1, started_at=first)
+        numbers = tx.execute(begun.returning(Job.id, Job.attempts)).all()
+        of_all = {"account": ACCOUNT, "worker": worker}
+        tx.execute(
+            insert(Attempt),
+            [{"job_id": id_, "number": n, "callback_sha256": line[id_], **of_all} for id_, n in numbers],
+        )
     return moved, set(chosen) - moved
 
 

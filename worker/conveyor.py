@@ -8,12 +8,12 @@ brings the whole worker down, and what it held is rescued by the next.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from cleanplate import db, jobs
+from cleanplate import callbacks, db, jobs
 from cleanplate.jobs import Change
 from cleanplate.models import Job
 from cleanplate.outcomes import Blocked, NotAccepted, Pending, Rejected, ResultReady, SubmitOutcome, TryLater
@@ -21,7 +21,8 @@ from cleanplate.settings import Settings
 from cleanplate.states import State
 from cleanplate.storage import Store
 from worker import capacity, meaning
-from worker.bfl import Upstream
+from worker.bfl import Upstream, extended
+from worker.calls import Calls
 from worker.flight import Flight, load_flights
 from worker.latency import Latency
 from worker.payload import load
@@ -52,7 +53,9 @@ class Conveyor:
         self._store = store
         self._worker = worker
         self._ahead = min(64, max(8, settings.bfl_max_in_flight // 4))
-        self._latency = Latency()
+        self._callbacks = callbacks.base(settings.public_url)
+        self._calls = Calls()
+        self._latency = Latency(called=1.0 if self._callbacks else 0.0)
         self._draining = asyncio.Event()
         self._wake_feed = asyncio.Event()
         self._loading = 0
@@ -70,6 +73,7 @@ class Conveyor:
         """Take nothing new, finish what is on the wire, hand the rest over. Call it on the loop's thread."""
         self._draining.set()
         self._wake_feed.set()
+        self._calls.ring_all()
         self._writer.close_line()
 
     async def run(self) -> None:
@@ -84,6 +88,7 @@ class Conveyor:
                 self._group = group
                 lanes = [group.create_task(lane()) for lane in (self._feed, self._writer.lane)]
                 lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues)]
+                lanes += [group.create_task(self._calls.lane())] if self._callbacks else []
                 await self._draining.wait()
                 await self._finish()
                 for lane_task in lanes:
@@ -114,16 +119,17 @@ class Conveyor:
         body = await self._load(job)
         if body is None:
             return
-        while await self._writer.slot(job.id):
+        bell = self._calls.bell(job.id)
+        while await self._writer.slot(job.id, (callback := callbacks.issue(self._callbacks)).sha256):
             self._wake_feed.set()
-            outcome = await submit(self._upstream, body)
+            outcome = await submit(self._upstream, extended(body, callback.fields))
             flight = Flight.start(job.id, outcome)
             moved = await self._write_submit(job.id, outcome)
             if isinstance(outcome, NotAccepted | Blocked) and moved:
                 continue
             if flight is not None and moved:
                 del body
-                await self._follow(flight)
+                await self._follow(flight, bell)
             return
 
     async def _load(self, job: Job) -> bytes | None:
@@ -150,11 +156,15 @@ class Conveyor:
             return await self._writer.write(late)
         return moved
 
-    async def _follow(self, flight: Flight) -> None:
+    async def _follow(self, flight: Flight, bell: asyncio.Event) -> None:
+        if flight.called:
+            bell.set()
         while not self._draining.is_set():
-            await self._pause(flight.pause or self._latency.next_poll(flight.age))
+            pause = flight.pause or self._latency.next_poll(flight.age, called=flight.called)
+            rung = await self._wait(bell, pause)
             if self._draining.is_set():
                 return
+            flight.called |= rung
             flight.polled()
             outcome = await poll(self._upstream, flight.polling_url, self._settings.bfl_delivery_hosts)
             if isinstance(outcome, Pending):
@@ -164,7 +174,7 @@ class Conveyor:
             if change is None:
                 continue
             if await self._writer.write(change) and flight.first_hand and isinstance(outcome, ResultReady):
-                self._latency.learn(age, flight.pending_age)
+                self._latency.learn(age, age if rung else flight.pending_age, called=flight.called)
             return
 
     # -- lanes ---------------------------------------------------------------------------------------------------------
@@ -192,8 +202,8 @@ class Conveyor:
         while not self._draining.is_set():
             adopted = await self._db(partial(jobs.rescue, hold_seconds=hold), self._worker)
             adopted += await self._regained()
-            for flight in await self._db(load_flights, adopted) if adopted else []:
-                self._start(flight.job_id, self._follow(flight))
+            for flight in await self._db(load_flights, adopted, self._upstream.polling_url) if adopted else []:
+                self._start(flight.job_id, self._follow(flight, self._calls.bell(flight.job_id)))
             await self._pause(RESCUE_SECONDS)
 
     async def _regained(self) -> list[str]:
@@ -213,7 +223,9 @@ class Conveyor:
         self._carried[task] = job_id
         task.add_done_callback(self._carried.pop)
 
-    async def _turn(self, changes: list[Change], effects: list[Effect], line: list[str]) -> capacity.Turn:
+    async def _turn(
+        self, changes: list[Change], effects: list[Effect], line: Mapping[str, str | None]
+    ) -> capacity.Turn:
         return await self._db(capacity.turn, self._worker, changes, effects, line)
 
     async def _db(self, call: Callable[Concatenate[db.Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -246,11 +258,13 @@ class Conveyor:
         await self._wait(self._draining, seconds, clear=False)
 
     @staticmethod
-    async def _wait(event: asyncio.Event, seconds: float, *, clear: bool = True) -> None:
+    async def _wait(event: asyncio.Event, seconds: float, *, clear: bool = True) -> bool:
+        """Return whether the event came in time."""
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
         except TimeoutError:
-            return
+            return False
         if clear:
             event.clear()
+        return True

@@ -1,7 +1,7 @@
 """A task that the upstream has accepted, as the conveyor that polls it knows it. All ages are in seconds."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,10 @@ RESULT_WINDOW_SECONDS: Final = 600.0
 
 @dataclass(slots=True)
 class Flight:
-    """``first_hand`` is False for a task adopted from another worker: when it was really sent is known less well."""
+    """``first_hand`` is False for a task adopted from another worker: when it was really sent is known less well.
+
+    ``called`` says that the upstream has called back: the task has ended.
+    """
 
     job_id: str
     polling_url: str
@@ -24,6 +27,7 @@ class Flight:
     first_hand: bool = True
     pause: float | None = None
     garbled: int = 0
+    called: bool = False
     _pending: float = field(default=0.0)
 
     @classmethod
@@ -59,16 +63,26 @@ class Flight:
         return max(0.0, RESULT_WINDOW_SECONDS - (time.monotonic() - self._pending))
 
 
-def load_flights(tx: Transaction, job_ids: Sequence[str]) -> list[Flight]:
-    """Return the flights of adopted jobs. Until a poll says Pending, the window counts from the acceptance."""
+def load_flights(tx: Transaction, job_ids: Sequence[str], polling_url: Callable[[str], str]) -> list[Flight]:
+    """Return the flights of adopted jobs. Until a poll says Pending, the window counts from the acceptance.
+
+    ``polling_url`` makes the address of a task that is known by its callback only.
+    """
     age = func.extract("epoch", func.now() - func.coalesce(Attempt.answered_at, Attempt.sent_at))
     rows = tx.execute(
-        select(Job.id, Attempt.polling_url, age.label("age"))
+        select(Job.id, Attempt.polling_url, Attempt.task_id, Attempt.called_at, age.label("age"))
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempts))
         .where(Job.id.in_(job_ids))
     )
     now = time.monotonic()
     return [
-        Flight(row.id, row.polling_url or "", now - float(row.age), first_hand=False, _pending=now - float(row.age))
+        Flight(
+            row.id,
+            row.polling_url or polling_url(row.task_id or ""),
+            now - float(row.age),
+            first_hand=False,
+            called=row.called_at is not None,
+            _pending=now - float(row.age),
+        )
         for row in rows
     ]

@@ -19,6 +19,8 @@ it would be 10.4 polls and 0.087 s."""
 STEP_LEAST: Final = 0.08
 STEP_MOST: Final = 2.0
 BLIND: Final = 8
+RELIED_ON: Final = 0.5
+"""The share of callbacks that must come for polls to wait for them: while fewer do, waiting costs more than polls."""
 
 _NORMAL: Final = NormalDist()
 
@@ -28,18 +30,21 @@ class Latency:
     """Submit-to-ready as a log-normal distribution; its two moments are exponentially weighted averages.
 
     ``median`` is in seconds, None before anything is known; ``spread`` is the standard deviation of the logarithm. The
-    first ``tasks`` count alike: those that end first are the quick ones.
+    first ``tasks`` count alike: those that end first are the quick ones. ``called`` is the share of tasks of whose end a
+    callback told before a poll did, averaged in the same way: start it with 1 where callbacks are asked for.
     """
 
     median: float | None = None
     spread: float = SPREAD_AT_FIRST
     tasks: int = 0
+    called: float = 0.0
 
-    def learn(self, age_seconds: float, pending_seconds: float = 0.0) -> None:
+    def learn(self, age_seconds: float, pending_seconds: float = 0.0, *, called: bool = False) -> None:
         """Take in a task that was pending at one age, 0 if it was not asked before, and ready at another.
 
         Taken at their last poll, tasks would teach that none is ever ready before the first.
         """
+        self.called += WEIGHT * (called - self.called)
         middle = math.sqrt(age_seconds * pending_seconds) or age_seconds * math.exp(UNSEEN * self.spread)
         seconds = max(middle, STEP_LEAST)
         self.tasks += 1
@@ -51,13 +56,19 @@ class Latency:
         self.median *= math.exp(weight * error)
         self.spread = math.sqrt((1 - WEIGHT) * (self.spread**2 + WEIGHT * error**2))
 
-    def next_poll(self, age_seconds: float) -> float:
-        """Return in how many seconds to look at a task of this age.
+    def next_poll(self, age_seconds: float, *, called: bool = False) -> float:
+        """Return in how many seconds to look at a task of this age; ``called`` when a callback said that it has ended.
 
-        Nothing before the first answers can be there. Then the more likely an answer is in the next moment, the
-        shorter the step: of all ways to place as many polls, steps by the inverse root of the hazard see the answers
-        soonest. Far behind the others the steps grow.
+        While callbacks can be relied on, a task is looked at when its own must have been lost. Else nothing before the
+        first answers can be there. Then the more likely an answer is in the next moment, the shorter the step: of all
+        ways to place as many polls, steps by the inverse root of the hazard see the answers soonest. Far behind the
+        others the steps grow.
         """
+        if called:
+            return min(STEP_MOST, max(STEP_LEAST, age_seconds / BLIND))
+        if self.called > RELIED_ON:
+            late = 2 * age_seconds if self.median is None else self.median * math.exp(LATE * self.spread)
+            return max(STEP_MOST, late - age_seconds)
         if self.median is None:
             return max(STEP_LEAST, age_seconds / BLIND)
         first = self.median * math.exp(FIRST_POLL * self.spread)

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Final
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import ColumnElement, delete, exists, func, literal_column, select, text, update
 
 from cleanplate import db, jobs, outbox, queue, settings
 from cleanplate.jobs import Change
@@ -69,6 +69,7 @@ class Sweeper(threading.Thread):
         with db.transaction() as tx:
             if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('cleanplate.sweep'))")):
                 return
+            adopt_called_back(tx)
             decide_unconfirmed(tx, settings.get().unconfirmed_policy, settings.get().max_submits)
             forget_dead_workers(tx)
             forgotten = forgotten_results(tx, HERE if told is None else BATCH)
@@ -85,12 +86,27 @@ class Sweeper(threading.Thread):
                 log.warning("the object store is away: it is swept in an hour (%s)", error)
 
 
+def adopt_called_back(tx: db.Transaction) -> None:
+    """Let conveyors poll for the tasks whose submit was never answered and of which a callback told: they are paid."""
+    held = select(Job.id).where(Job.state == literal_column(f"'{State.UNCONFIRMED}'"), known_by_callback())
+    accepted = {"outcome": "accepted", "detail": None}
+    reason = "the upstream called back: adopted"
+    jobs.apply(tx, [Change(id_, UNCONFIRMED, State.INFLIGHT, reason, attempt=accepted) for id_ in tx.scalars(held)])
+
+
+def known_by_callback() -> ColumnElement[bool]:
+    """Return the condition that the task of a job's newest submit is known: of one without an answer, by callback."""
+    newest = (Attempt.job_id == Job.id) & (Attempt.number == Job.attempts)
+    return exists().where(newest, Attempt.task_id.is_not(None)).correlate(Job)
+
+
 def decide_unconfirmed(tx: db.Transaction, policy: str, max_submits: int) -> None:
     """Let the policy decide about submits whose answer never came: send again (it may be paid twice), or fail."""
     changes = []
     lost = (Attempt.job_id == Job.id) & (Attempt.outcome == "unconfirmed")
     count = select(func.count()).where(lost).correlate(Job).scalar_subquery()
-    for job_id, submits in tx.execute(jobs.due(State.UNCONFIRMED, BATCH).with_only_columns(Job.id, count)).all():
+    due = jobs.due(State.UNCONFIRMED, BATCH).where(~known_by_callback())
+    for job_id, submits in tx.execute(due.with_only_columns(Job.id, count)).all():
         if policy == "resubmit" and submits < max_submits:
             changes.append(Change(job_id, UNCONFIRMED, State.QUEUED, "no answer came: sent again by policy"))
         else:

@@ -217,7 +217,7 @@ def test_what_a_429_means_for_the_account_is_written_with_the_answer_so_no_other
     effect = meaning.effect_of_submit(LIMIT)
     assert effect is not None
     with db.transaction() as tx:
-        turn = capacity.turn(tx, rows.WORKER, [refused], [effect], [second, third])
+        turn = capacity.turn(tx, rows.WORKER, [refused], [effect], dict.fromkeys([second, third]))
     assert turn.granted == {first}
     assert not turn.seated
     assert account().allowed == 1
@@ -229,7 +229,7 @@ def test_a_slot_that_becomes_free_is_given_on_in_the_same_transaction() -> None:
     take([first])
     refused = meaning.of_submit(first, Rejected(ErrorCode.UPSTREAM_REJECTED, "422"), rows.WORKER, 30.0)
     with db.transaction() as tx:
-        assert capacity.turn(tx, rows.WORKER, [refused], [], [second]) == capacity.Turn({first}, {second}, set())
+        assert capacity.turn(tx, rows.WORKER, [refused], [], {second: None}) == capacity.Turn({first}, {second}, set())
         assert used(tx) == 1
 
 

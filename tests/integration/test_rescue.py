@@ -157,7 +157,7 @@ def test_an_adopted_flight_knows_its_address_and_counts_its_age_and_its_window_f
         attempt.answered_at = attempt.sent_at.replace(year=attempt.sent_at.year - 1)
     adopted = rescue()
     with db.transaction() as tx:
-        (flight,) = load_flights(tx, adopted)
+        (flight,) = load_flights(tx, adopted, str)
     assert (flight.job_id, flight.polling_url) == (job_id, f"http://127.0.0.2:9/v1/get_result?id={job_id}")
     assert not flight.first_hand
     assert flight.age > 300 * 24 * 3600
@@ -175,7 +175,7 @@ def test_an_adopted_flight_polls_the_newest_task() -> None:
         jobs.apply(tx, [meaning.of_submit(job_id, ACCEPTED, "dead", 30.0)])
     adopted = rescue()
     with db.transaction() as tx:
-        (flight,) = load_flights(tx, adopted)
+        (flight,) = load_flights(tx, adopted, str)
     assert flight.polling_url == ACCEPTED.polling_url
     assert flight.window_left == pytest.approx(600.0, abs=5.0)
 

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from cleanplate.states import State
 from cleanplate.storage import Store, open_store
 from tests import rows
 from worker import sweep
+from worker.flight import load_flights
 from worker.sweep import Sweeper
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -102,6 +103,53 @@ def test_an_answer_that_was_refused_does_not_count_as_a_submit_without_an_answer
         for attempt in rows.attempts(tx, job_id)[:2]:
             attempt.outcome = "not_accepted"
     decide("resubmit", max_submits=2)
+    assert row(job_id).state == "queued"
+
+
+def called_back(*, due_seconds_ago: float, state: State = State.UNCONFIRMED) -> str:
+    """A job whose newest submit was never answered, but called back about."""
+    with db.transaction() as tx:
+        job_id = rows.job(tx, state, due_at=ago(due_seconds_ago))
+        (attempt,) = rows.attempts(tx, job_id)
+        attempt.task_id, attempt.called_at = "task-7", datetime.now(UTC)
+    return job_id
+
+
+def test_a_submit_without_an_answer_that_was_called_back_about_is_adopted_at_once() -> None:
+    called, silent = called_back(due_seconds_ago=-30.0), unconfirmed(due_seconds_ago=-30.0)
+    with db.transaction() as tx:
+        sweep.adopt_called_back(tx)
+    assert (row(called).state, row(called).owner, row(silent).state) == ("inflight", None, "unconfirmed")
+    with db.transaction() as tx:
+        (attempt,) = rows.attempts(tx, called)
+        assert (attempt.outcome, attempt.task_id) == ("accepted", "task-7")
+        assert jobs.rescue(tx, "w1", hold_seconds=30.0) == [called]
+        (flight,) = load_flights(tx, [called], "http://127.0.0.1:9/{}".format)
+    assert (flight.polling_url, flight.called) == ("http://127.0.0.1:9/task-7", True)
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.INFLIGHT, State.READY])
+def test_what_is_not_without_an_answer_is_left_to_its_worker(state: State) -> None:
+    job_id = called_back(due_seconds_ago=1.0, state=state)
+    with db.transaction() as tx:
+        sweep.adopt_called_back(tx)
+        assert rows.events(tx, job_id) == []
+
+
+@pytest.mark.parametrize("policy", ["resubmit", "fail"])
+def test_no_policy_decides_about_a_submit_that_was_called_back_about(policy: str) -> None:
+    job_id = called_back(due_seconds_ago=1.0)
+    decide(policy)
+    assert row(job_id).state == "unconfirmed"
+
+
+def test_a_call_about_an_earlier_submit_does_not_answer_for_the_newest() -> None:
+    job_id = unconfirmed(submits=2)
+    with db.transaction() as tx:
+        rows.attempts(tx, job_id)[0].task_id = "task-of-the-first"
+        sweep.adopt_called_back(tx)
+    assert row(job_id).state == "unconfirmed"
+    decide("resubmit")
     assert row(job_id).state == "queued"
 
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
+import psycopg
 
 from cleanplate.client import Client
+from cleanplate.local import ports
 from cleanplate.local.stack import Running, Simulation, running
 from cleanplate.resources import Job
 from cleanplate.settings import Settings
@@ -52,6 +54,17 @@ class Stack:
         """Return what the simulator counted."""
         return dict(httpx.get(f"{self.running.simulator_url}/admin/stats").raise_for_status().json())
 
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """Let the simulator break what these rules say, in the place of those before."""
+        address = f"{self.running.simulator_url}/admin/faults"
+        httpx.delete(address).raise_for_status()
+        httpx.post(address, json=rules).raise_for_status()
+
+    def rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        """Return what the database says."""
+        with psycopg.connect(self.running.environment["DATABASE_URL"]) as connection:
+            return connection.execute(query).fetchall()
+
     def paid(self) -> int:
         """Return how many submits the upstream has charged for."""
         return int(self.stats()["paid"])
@@ -62,12 +75,23 @@ class Stack:
 
 @contextmanager
 def stack(
-    data_dir: Path, *, slots: int = 8, latency: float = 1.5, fast: bool = False, **settings: Any
+    data_dir: Path,
+    *,
+    slots: int = 8,
+    latency: float = 1.5,
+    fast: bool = False,
+    called_back: bool = False,
+    **settings: Any,
 ) -> Iterator[Stack]:
-    """Run everything on free ports; ``settings`` are environment names, ``fast`` gives pictures back unerased."""
+    """Run everything on free ports; ``settings`` are environment names, ``fast`` gives pictures back unerased.
+
+    ``called_back`` lets the simulator call the API when tasks end.
+    """
+    port = ports.choose()
     given = {"BFL_MAX_IN_FLIGHT": slots, "CLEANPLATE_UNCONFIRMED_HOLD_SECONDS": 3, **settings}
+    given |= {"PUBLIC_URL": f"http://{ports.HOST}:{port}"} if called_back else {}
     simulation = Simulation(latency, erase="fast" if fast else "inpaint")
-    with running(Settings(CLEANPLATE_DATA_DIR=data_dir, **given), port=None, simulation=simulation) as started:
+    with running(Settings(CLEANPLATE_DATA_DIR=data_dir, **given), port=port, simulation=simulation) as started:
         yield Stack(started)
 
 

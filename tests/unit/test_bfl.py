@@ -121,6 +121,8 @@ def test_the_body_is_the_json_that_the_vendor_asks_for(image: bytes, mask: bytes
     told = json.loads(bfl.payload(image, mask, fields))
     expected = {"image": base64.b64encode(image).decode(), "mask": base64.b64encode(mask).decode()} | fields
     assert told == expected
+    more = {f"more {name}": str(value) for name, value in fields.items()}
+    assert json.loads(bfl.extended(bfl.payload(image, mask, fields), more)) == expected | more
 
 
 def test_a_submit_is_a_post_with_the_key_and_a_poll_a_get_of_just_the_address_that_was_given() -> None:

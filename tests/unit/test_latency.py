@@ -93,3 +93,45 @@ def test_a_task_far_behind_the_others_is_asked_ever_less_often_but_never_less_th
     waits = [latency.next_poll(age) for age in (6.0, 9.0, 15.0, 40.0, 400.0)]
     assert waits == sorted(waits)
     assert waits[-1] == STEP_MOST
+
+
+def test_where_callbacks_come_a_task_is_polled_only_when_its_own_must_have_been_lost() -> None:
+    latency = Latency(called=1.0)
+    for _ in range(50):
+        latency.learn(4.0, 4.0, called=True)
+    first = latency.next_poll(0.0)
+    assert first > 4.0 * math.exp(latency.spread)
+    assert [latency.next_poll(first + age) for age in (0.0, 10.0, 500.0)] == [STEP_MOST] * 3
+
+
+def test_where_callbacks_come_the_first_tasks_of_all_are_polled_a_few_times() -> None:
+    latency = Latency(called=1.0)
+    assert watched(latency, 4.0)[2] <= 3
+    assert watched(latency, 60.0)[2] <= 7
+
+
+def test_callbacks_that_do_not_come_are_soon_not_waited_for_and_are_again_when_they_do() -> None:
+    latency = Latency(called=1.0)
+    for _ in range(7):
+        latency.learn(4.0, 3.9)
+    assert watched(latency, 4.0) == watched(Latency(latency.median, latency.spread), 4.0)
+    for _ in range(7):
+        latency.learn(4.0, 4.0, called=True)
+    assert latency.next_poll(0.0) > 4.0
+
+
+@given(st.lists(seconds, max_size=30), seconds)
+def test_a_task_that_was_called_about_and_is_not_ready_yet_is_asked_again_soon(
+    samples: list[float], age: float
+) -> None:
+    latency = Latency(called=1.0)
+    for sample in samples:
+        latency.learn(sample, sample, called=True)
+    assert STEP_LEAST <= latency.next_poll(age, called=True) <= STEP_MOST
+
+
+def test_a_call_teaches_the_latency_to_the_point() -> None:
+    latency = Latency(called=1.0)
+    for _ in range(100):
+        latency.learn(4.0, 4.0, called=True)
+    assert latency.median == pytest.approx(4.0)

@@ -1,7 +1,7 @@
 """What a conveyor writes: many wishes in one turn, and a line for slots."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
@@ -23,8 +23,8 @@ class Books:
         self.gone: set[str] = set()
         self.turned = asyncio.Semaphore(0)
 
-    async def take(self, changes: list[Change], effects: list[Effect], line: list[str]) -> Turn:
-        self.turns.append(([change.job_id for change in changes], effects, line))
+    async def take(self, changes: list[Change], effects: list[Effect], line: Mapping[str, str | None]) -> Turn:
+        self.turns.append(([change.job_id for change in changes], effects, list(line)))
         self.turned.release()
         wished = {change.job_id for change in changes}
         return Turn(wished - self.refused, self.free & set(line), self.gone & set(line))
