@@ -134,9 +134,18 @@ def next_queued(limit: int) -> Select[Any]:
     )
 
 
-def claim(tx: Transaction, worker: str, limit: int) -> list[Job]:
-    """Lease up to ``limit`` queued jobs to ``worker``, in the order of their turn, and return them."""
-    ids = tx.scalars(next_queued(limit)).all()
+def next_single(limit: int) -> Select[Any]:
+    """Return the same query for single jobs alone: those of no batch."""
+    return next_queued(limit).where(Job.batch_id.is_(None))
+
+
+def claim(tx: Transaction, worker: str, limit: int, *, singles: int = 0) -> list[Job]:
+    """Lease up to ``limit`` queued jobs to ``worker``, and up to ``singles`` single ones whose turn may not be yet.
+
+    Returns them in the order of their turns.
+    """
+    queries = ([next_queued(limit)] if limit > 0 else []) + ([next_single(singles)] if singles > 0 else [])
+    ids = {id_ for query in queries for id_ in tx.scalars(query)}
     queued = frozenset({State.QUEUED})
     apply(
         tx,
@@ -157,6 +166,16 @@ def _fresh(ids: Iterable[str]) -> Any:
 def slots_held(account: str) -> Select[Any]:
     """Return the query that counts the slots of ``account`` in use."""
     return select(func.count()).where(Job.account == account, Job.state.in_(_literals(HOLDS_SLOT)))
+
+
+def singles_under_way() -> Select[str, str, str | None]:
+    """Return the query for the single jobs that wait for a slot or hold one, in the order of their turns."""
+    states = _literals(HOLDS_SLOT | {State.CLAIMED})
+    return (
+        select(Job.id, Job.state, Job.owner)
+        .where(Job.batch_id.is_(None), Job.state.in_(states))
+        .order_by(Job.tag, Job.id)
+    )
 
 
 def _literals(states: Iterable[State]) -> list[Any]:

@@ -30,13 +30,21 @@ class Wish:
     granted: asyncio.Future[bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the line for slots, which is in the order of ``tag``."""
+
+    tag: int
+    granted: asyncio.Future[bool]
+
+
 class Writer:
     """Collects wishes while the transaction before them runs, so load makes transactions larger, not more."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
         self._wishes: list[Wish] = []
-        self._line: dict[str, asyncio.Future[bool]] = {}
+        self._line: dict[str, Place] = {}
         self._asks = False
         self._closed = False
         self._work = asyncio.Event()
@@ -56,18 +64,18 @@ class Writer:
         self._work.set()
         return await wish.granted
 
-    async def slot(self, job_id: str) -> bool:
-        """Wait in line for a slot and return whether the job has one now; it is no longer ours if not."""
+    async def slot(self, job_id: str, tag: int) -> bool:
+        """Wait in line for a slot, by ``tag``, and return whether the job has one now; it is no longer ours if not."""
         if self._closed:
             return False
         self._leave(job_id, granted=False)
-        granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._line[job_id] = granted
+        place = Place(tag, asyncio.get_running_loop().create_future())
+        self._line[job_id] = place
         self.look()
         try:
-            return await granted
+            return await place.granted
         finally:
-            if self._line.get(job_id) is granted:
+            if self._line.get(job_id) is place:
                 del self._line[job_id]
 
     def look(self) -> None:
@@ -98,7 +106,7 @@ class Writer:
     async def _turn(self) -> None:
         wishes = self._next_wishes()
         asks = self._asks or any(wish.change.target not in HOLDS_SLOT for wish in wishes)
-        line = list(self._line) if asks else []
+        line = sorted(self._line, key=lambda job_id: self._line[job_id].tag) if asks else []
         self._asks = False
         if not self._wishes:
             self._work.clear()
@@ -125,6 +133,6 @@ class Writer:
             self._leave(job_id, granted=granted)
 
     def _leave(self, job_id: str, *, granted: bool) -> None:
-        waiting = self._line.pop(job_id, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(granted)
+        place = self._line.pop(job_id, None)
+        if place is not None and not place.granted.done():
+            place.granted.set_result(granted)
