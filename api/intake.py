@@ -61,7 +61,7 @@ class Stored:
 
 
 def upload(image: File, mask: File, custom_id: str | None) -> Upload:
-    """Give a pair the id of the job it may become: in the order of these calls, jobs are listed and take turns."""
+    """Give a pair the id of the job it may become: in the order of these calls jobs are listed."""
     return Upload(ids.new(ids.Kind.JOB), custom_id, image, mask)
 
 

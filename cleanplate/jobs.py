@@ -168,16 +168,6 @@ def slots_held(account: str) -> Select[Any]:
     return select(func.count()).where(Job.account == account, Job.state.in_(_literals(HOLDS_SLOT)))
 
 
-def singles_under_way() -> Select[str, str, str | None]:
-    """Return the query for the single jobs that wait for a slot or hold one, in the order of their turns."""
-    states = _literals(HOLDS_SLOT | {State.CLAIMED})
-    return (
-        select(Job.id, Job.state, Job.owner)
-        .where(Job.batch_id.is_(None), Job.state.in_(states))
-        .order_by(Job.tag, Job.id)
-    )
-
-
 def _literals(states: Iterable[State]) -> list[Any]:
     """Return the states as SQL literals: a partial index matches only what the planner can read."""
     return [literal_column(f"'{state}'") for state in sorted(states)]

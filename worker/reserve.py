@@ -6,14 +6,13 @@ more than the reserve.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, literal_column, select
 
-from cleanplate import jobs
 from cleanplate.db import Transaction
-from cleanplate.models import Account
-from cleanplate.states import HOLDS_SLOT, State
+from cleanplate.models import Account, Job
+from cleanplate.states import HOLDS_SLOT
 
 PART: Final = 12
 """One slot of so many is the reserve's; an account has at least one."""
@@ -32,14 +31,26 @@ def first_in_line(tx: Transaction, worker: str, line: Sequence[str], free: int) 
     """
     if not free:
         return []
-    singles = tx.execute(jobs.singles_under_way()).all()
     mine = set(line)
-    waiting = [row.id for row in singles if row.state == State.CLAIMED and (row.id in mine or row.owner != worker)]
+    singles = tx.execute(singles_claimed()).all()
+    waiting = [row.id for row in singles if row.id in mine or row.owner != worker]
     if waiting:
-        held = sum(row.state in HOLDS_SLOT for row in singles)
         slots = tx.scalar(select(func.sum(Account.allowed)).where(Account.paused_reason.is_(None)))
         if slots is None:  # the slot is for a probe, and who has it must use it
             waiting = [id_ for id_ in waiting if id_ in mine]
+        held = tx.scalar(slots_of_singles()) or 0
         waiting = waiting[: max(0, size(slots or 0) - held)]
     order = [*waiting, *(id_ for id_ in line if id_ not in waiting)]
     return [id_ for id_ in order[:free] if id_ in mine]
+
+
+def singles_claimed() -> Select[str, str | None]:
+    """Return the query for the single jobs that wait for a slot, and their owners, in the order of their turns."""
+    claimed = Job.state == literal_column("'claimed'")
+    return select(Job.id, Job.owner).where(Job.batch_id.is_(None), claimed).order_by(Job.tag, Job.id)
+
+
+def slots_of_singles() -> Select[Any]:
+    """Return the query that counts the slots that single jobs hold."""
+    holding: list[Any] = [literal_column(f"'{state}'") for state in sorted(HOLDS_SLOT)]
+    return select(func.count()).where(Job.batch_id.is_(None), Job.state.in_(holding))
