@@ -61,6 +61,7 @@ def create_batch(who: Authenticated, sent: Multipart, response: Response) -> res
             options=options.model_dump(mode="json"),
             rejected=[one.model_dump() for one in rejected],
             endpoint_id=endpoint_id,
+            priority=options.priority,
             total=0,
             sealed_at=func.now() if options.seal else None,
         )
@@ -162,15 +163,7 @@ def _take(
 
 
 def _insert(tx: db.Transaction, row: Batch, stored: Sequence[Stored], options: BatchOptions) -> list[Job]:
-    return intake.insert_jobs(
-        tx,
-        stored,
-        options.params,
-        tenant_id=row.tenant_id,
-        batch_id=row.id,
-        first_position=row.total,
-        priority=options.priority,
-    )
+    return intake.insert_jobs(tx, stored, options.params, tenant_id=row.tenant_id, batch=row)
 
 
 def _find(tx: db.Transaction, tenant_id: str, batch_id: str, *, lock: bool = False) -> Batch:

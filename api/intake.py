@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import insert, select
 
-from api import names
+from api import names, order
 from api.errors import Problem
 from api.forms import File, Form
 from api.store import store
@@ -20,7 +20,7 @@ from cleanplate import ids, settings
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
 from cleanplate.imaging.faults import ImageFault
-from cleanplate.models import Job, JobEvent
+from cleanplate.models import Batch, Job, JobEvent
 from cleanplate.pairing import pair
 from cleanplate.resources import Params, Rejection
 from cleanplate.states import State
@@ -29,7 +29,6 @@ T = TypeVar("T")
 
 AT_ONCE = 4
 CUSTOM_ID_LENGTH = 255
-HIGHEST_PRIORITY = 9
 PNG_SIGNATURE = b"\x89PNG"
 DUPLICATE = "duplicate_custom_id"
 IGNORED = "ignored_file"
@@ -62,7 +61,7 @@ class Stored:
 
 
 def upload(image: File, mask: File, custom_id: str | None) -> Upload:
-    """Give a pair the id of the job it may become: in the order of these calls, jobs are listed and take turns."""
+    """Give a pair the id of the job it may become: in the order of these calls jobs are listed."""
     return Upload(ids.new(ids.Kind.JOB), custom_id, image, mask)
 
 
@@ -163,18 +162,20 @@ def insert_jobs(
     params: Params,
     *,
     tenant_id: str,
-    batch_id: str | None = None,
-    first_position: int = 0,
-    priority: int = 5,
+    batch: Batch | None = None,
     endpoint_id: str | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> list[Job]:
-    """Write the jobs and the first event of each; their objects are stored already."""
+    """Write the jobs, their turns and the first event of each; their objects are stored already.
+
+    The caller holds the lock of ``batch``'s row, whose total it has to raise.
+    """
+    tags = order.line_up(tx, tenant_id, batch, len(stored))
     rows = [
         Job(
             id=one.upload.job_id,
             tenant_id=tenant_id,
-            batch_id=batch_id,
+            batch_id=batch and batch.id,
             position=position,
             custom_id=one.upload.custom_id,
             endpoint_id=endpoint_id,
@@ -184,9 +185,9 @@ def insert_jobs(
             image=dict(one.image),
             mask=dict(one.mask),
             **one.keys,
-            tag=HIGHEST_PRIORITY - priority,
+            tag=tag,
         )
-        for position, one in enumerate(stored, first_position)
+        for position, (one, tag) in enumerate(zip(stored, tags, strict=True), batch.total if batch else 0)
     ]
     tx.add_all(rows)
     tx.flush()

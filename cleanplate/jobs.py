@@ -134,9 +134,18 @@ def next_queued(limit: int) -> Select[Any]:
     )
 
 
-def claim(tx: Transaction, worker: str, limit: int) -> list[Job]:
-    """Lease up to ``limit`` queued jobs to ``worker``, in the order of their turn, and return them."""
-    ids = tx.scalars(next_queued(limit)).all()
+def next_single(limit: int) -> Select[Any]:
+    """Return the same query for single jobs alone: those of no batch."""
+    return next_queued(limit).where(Job.batch_id.is_(None))
+
+
+def claim(tx: Transaction, worker: str, limit: int, *, singles: int = 0) -> list[Job]:
+    """Lease up to ``limit`` queued jobs to ``worker``, and up to ``singles`` single ones whose turn may not be yet.
+
+    Returns them in the order of their turns.
+    """
+    queries = ([next_queued(limit)] if limit > 0 else []) + ([next_single(singles)] if singles > 0 else [])
+    ids = {id_ for query in queries for id_ in tx.scalars(query)}
     queued = frozenset({State.QUEUED})
     apply(
         tx,

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, MetaData, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, MetaData, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -41,13 +41,22 @@ NOTHING = text("'[]'::jsonb")
 
 
 class Tenant(Base):
-    """A team: owner of keys, batches, jobs and endpoints. Every row that a client can see carries its id."""
+    """A team: owner of keys, batches, jobs and endpoints. Every row that a client can see carries its id.
+
+    ``weight`` is its share beside other tenants. ``finish_tag`` is where the next of its jobs stands in the claim's
+    order, ``singles_finish_tag`` where its single jobs have come to within it; both are ``api.order``'s.
+    """
 
     __tablename__ = "tenants"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    weight: Mapped[float] = mapped_column(server_default="1")
+    finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    singles_finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (CheckConstraint("weight BETWEEN 0.001 AND 1000", name="weight"),)
 
 
 class ApiKey(Base):
@@ -110,6 +119,8 @@ class Batch(Base):
     options: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
     rejected: Mapped[list[Any]] = mapped_column(server_default=NOTHING)
     endpoint_id: Mapped[str | None] = mapped_column(ForeignKey("endpoints.id"))
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="5")
+    finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     total: Mapped[int] = mapped_column(server_default="0")
     succeeded: Mapped[int] = mapped_column(server_default="0")
     failed: Mapped[int] = mapped_column(server_default="0")
@@ -119,7 +130,11 @@ class Batch(Base):
     sealed_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_batches_tenant", "tenant_id", "id"),)
+    __table_args__ = (
+        CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+        Index("ix_batches_tenant", "tenant_id", "id"),
+        Index("ix_batches_line", "tenant_id", "finish_tag", postgresql_where=text("finished_at IS NULL")),
+    )
 
 
 class Job(Base):
@@ -146,7 +161,7 @@ class Job(Base):
     send_image_key: Mapped[str]
     send_mask_key: Mapped[str]
 
-    # The flow. ``tag`` is the claim's order; ``due_at`` is when the rescuer of the state looks at the row.
+    # The flow. ``tag`` is the claim's order, by ``api.order``; ``due_at`` is when the state's rescuer looks at the row.
     state: Mapped[str] = mapped_column(server_default=State.QUEUED)
     tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     owner: Mapped[str | None]
@@ -175,6 +190,8 @@ class Job(Base):
         CheckConstraint("state <> 'succeeded' OR result_key IS NOT NULL", name="succeeded_has_result"),
         CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed_has_error"),
         Index("ix_jobs_claim", "tag", "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_line", "tenant_id", "tag", "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_claim_single", "tag", "id", postgresql_where=text("state = 'queued' AND batch_id IS NULL")),
         Index("ix_jobs_slots", "account", postgresql_where=text(f"state IN {_in(*HOLDS_SLOT)}")),
         Index("ix_jobs_owner", "owner", postgresql_where=text(f"state IN {_in(*LEASED)}")),
         Index("ix_jobs_unconfirmed_due", "due_at", postgresql_where=text("state = 'unconfirmed'")),

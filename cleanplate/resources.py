@@ -45,7 +45,9 @@ class BatchOptions(BaseModel):
     mask_suffix: str = Field("_mask", min_length=1, max_length=40, description="`NAME_mask.png` is the mask of `NAME`.")
     atomic: bool = Field(False, description="Take all items or none.")
     webhook_url: str | None = Field(None, max_length=2048, description="Hears of this batch and of its jobs.")
-    priority: int = Field(5, ge=0, le=9, description="9 goes first.")
+    priority: int = Field(
+        5, ge=0, le=9, description="Among your own batches: each step up doubles the share of this one."
+    )
     seal: bool = Field(True, description="`false`: more items will come; seal it when they have.")
 
 

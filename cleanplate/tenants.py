@@ -46,6 +46,17 @@ def list_keys(tx: Transaction) -> Sequence[tuple[ApiKey, Tenant]]:
     return [(key, tenant) for key, tenant in tx.execute(query)]
 
 
+def list_tenants(tx: Transaction) -> Sequence[Tenant]:
+    """Return all tenants, by name."""
+    return tx.scalars(select(Tenant).order_by(Tenant.name)).all()
+
+
+def weigh(tx: Transaction, name: str, weight: float) -> bool:
+    """Change the weight by which the tenant's coming jobs share the slots; return whether there is such a tenant."""
+    changed = update(Tenant).where(Tenant.name == name).values(weight=weight).returning(Tenant.id)
+    return tx.scalar(changed) is not None
+
+
 def revoke(tx: Transaction, id_or_prefix: str) -> list[ApiKey]:
     """Revoke the keys of that id or that prefix and return them; one revoked before keeps its time."""
     return list(

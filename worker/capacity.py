@@ -18,6 +18,7 @@ from cleanplate.db import Transaction
 from cleanplate.jobs import Change, slots_held
 from cleanplate.models import Account, Attempt, Job
 from cleanplate.states import State
+from worker import reserve
 
 DEFAULT_GATE_SECONDS: Final = 1.0
 
@@ -63,12 +64,12 @@ def turn(
 
 
 def _seat(tx: Transaction, worker: str, line: Mapping[str, str | None]) -> tuple[set[str], set[str]]:
-    """Move as many of ``line`` (claimed by ``worker``, in this order) to ``sending`` as the account has free slots.
+    """Move as many of ``line`` (claimed by ``worker``, in this order) to ``sending`` as the account has slots for them.
 
     Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
     Each job that moves gets its row in the money ledger.
     """
-    chosen = list(line)[: _free(tx)]
+    chosen = reserve.first_in_line(tx, worker, list(line), _free(tx))
     claimed = frozenset({State.CLAIMED})
     held = {"account": ACCOUNT, "owner": worker}
     moved = jobs.apply(

@@ -20,7 +20,7 @@ from cleanplate.outcomes import Blocked, NotAccepted, Pending, Rejected, ResultR
 from cleanplate.settings import Settings
 from cleanplate.states import State
 from cleanplate.storage import Store
-from worker import capacity, meaning
+from worker import capacity, meaning, reserve
 from worker.bfl import Upstream, extended
 from worker.calls import Calls
 from worker.flight import Flight, load_flights
@@ -59,6 +59,7 @@ class Conveyor:
         self._draining = asyncio.Event()
         self._wake_feed = asyncio.Event()
         self._loading = 0
+        self._singles: set[str] = set()
         self._carried: dict[asyncio.Task[None], str] = {}
         self._writer = Writer(self._turn)
         self._doubtful_until = 0.0
@@ -120,7 +121,8 @@ class Conveyor:
         if body is None:
             return
         bell = self._calls.bell(job.id)
-        while await self._writer.slot(job.id, (callback := callbacks.issue(self._callbacks)).sha256):
+        while await self._writer.slot(job.id, job.tag, (callback := callbacks.issue(self._callbacks)).sha256):
+            self._singles.discard(job.id)
             self._wake_feed.set()
             outcome = await submit(self._upstream, extended(body, callback.fields))
             flight = Flight.start(job.id, outcome)
@@ -181,8 +183,10 @@ class Conveyor:
 
     async def _feed(self) -> None:
         while not self._draining.is_set():
-            wanted = self._ahead - self._loading - self._writer.waiting
-            claimed = await self._db(jobs.claim, self._worker, wanted) if wanted > 0 else []
+            wanted = max(0, self._ahead - self._loading - self._writer.waiting)
+            singles = max(0, reserve.size(self._settings.bfl_max_in_flight) - len(self._singles))
+            claimed = await self._db(jobs.claim, self._worker, wanted, singles=singles) if wanted or singles else []
+            self._singles.update(job.id for job in claimed if job.batch_id is None)
             for job in claimed:
                 self._start(job.id, self._carry(job))
             if not claimed:
@@ -221,7 +225,7 @@ class Conveyor:
     def _start(self, job_id: str, journey: Coroutine[Any, Any, None]) -> None:
         task = self._group.create_task(journey)
         self._carried[task] = job_id
-        task.add_done_callback(self._carried.pop)
+        task.add_done_callback(lambda over: self._singles.discard(self._carried.pop(over)))
 
     async def _turn(
         self, changes: list[Change], effects: list[Effect], line: Mapping[str, str | None]

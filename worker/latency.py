@@ -30,8 +30,8 @@ class Latency:
     """Submit-to-ready as a log-normal distribution; its two moments are exponentially weighted averages.
 
     ``median`` is in seconds, None before anything is known; ``spread`` is the standard deviation of the logarithm. The
-    first ``tasks`` count alike: those that end first are the quick ones. ``called`` is the share of tasks of whose end a
-    callback told before a poll did, averaged in the same way: start it with 1 where callbacks are asked for.
+    first ``tasks`` count alike: those that end first are the quick ones. ``called`` is the share of tasks of whose end
+    a callback told before a poll did, averaged in the same way: start it with 1 where callbacks are asked for.
     """
 
     median: float | None = None

@@ -32,8 +32,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the line for slots, with the digest of the callback that the submit will ask for."""
+    """A place in the line for slots, which is in the order of ``tag``.
 
+    ``callback_sha256`` is the digest of the callback that the submit will ask for.
+    """
+
+    tag: int
     callback_sha256: str | None
     granted: asyncio.Future[bool]
 
@@ -64,12 +68,12 @@ class Writer:
         self._work.set()
         return await wish.granted
 
-    async def slot(self, job_id: str, callback_sha256: str | None = None) -> bool:
-        """Wait in line for a slot and return whether the job has one now; it is no longer ours if not."""
+    async def slot(self, job_id: str, tag: int, callback_sha256: str | None = None) -> bool:
+        """Wait in line for a slot, by ``tag``, and return whether the job has one now; it is no longer ours if not."""
         if self._closed:
             return False
         self._leave(job_id, granted=False)
-        place = Place(callback_sha256, asyncio.get_running_loop().create_future())
+        place = Place(tag, callback_sha256, asyncio.get_running_loop().create_future())
         self._line[job_id] = place
         self.look()
         try:
@@ -106,7 +110,8 @@ class Writer:
     async def _turn(self) -> None:
         wishes = self._next_wishes()
         asks = self._asks or any(wish.change.target not in HOLDS_SLOT for wish in wishes)
-        line = {job_id: place.callback_sha256 for job_id, place in self._line.items()} if asks else {}
+        places = sorted(self._line.items(), key=lambda item: item[1].tag) if asks else []
+        line = {job_id: place.callback_sha256 for job_id, place in places}
         self._asks = False
         if not self._wishes:
             self._work.clear()

@@ -2,7 +2,7 @@
 
 import typer
 
-from cleanplate.cli import keys, upstream
+from cleanplate.cli import keys, tenants, upstream
 from cleanplate.cli.demo.command import demo
 from cleanplate.cli.doctor import doctor
 from cleanplate.cli.erase import erase
@@ -20,4 +20,5 @@ main = typer.Typer(
 for command in (demo, up, erase, watch, download, doctor, migrate, healthcheck):
     main.command()(command)
 main.add_typer(keys.app, name="keys")
+main.add_typer(tenants.app, name="tenants")
 main.add_typer(upstream.app, name="upstream")

@@ -76,9 +76,10 @@ def test_pairs_become_jobs_in_the_order_of_their_names(api: Api, client: httpx.C
     assert [(job["custom_id"], job["position"]) for job in found] == [("a", 0), ("b", 1)]
     assert {job["params"]["dilate_pixels"] for job in found} == {3}
     with db.transaction() as tx:
-        rows = tx.scalars(select(Job).where(Job.batch_id == batch.id)).all()
+        rows = tx.scalars(select(Job).where(Job.batch_id == batch.id).order_by(Job.tag)).all()
+        assert tx.get_one(Batch, batch.id).priority == 9
         events = tx.scalars(select(JobEvent).where(JobEvent.job_id.in_([row.id for row in rows]))).all()
-    assert {row.tag for row in rows} == {0}
+    assert [row.custom_id for row in rows] == ["a", "b"]
     assert [(event.state, event.reason) for event in events] == [("queued", "accepted")] * 2
     assert {key for row in rows for key in (row.image_key, row.mask_key, row.send_image_key)} <= api.stored()
     assert client.get(f"/v1/batches/{batch.id}").json() == json.loads(response.content)

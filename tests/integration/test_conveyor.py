@@ -2,6 +2,7 @@
 
 import base64
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -58,14 +59,14 @@ def start(upstream: Upstream, store: Store) -> Callable[..., Any]:
     return partial(carrying, upstream, store)
 
 
-def queue(store: Store, count: int) -> list[str]:
+def queue(store: Store, count: int, **columns: Any) -> list[str]:
     """Put so many pairs in the store and their jobs in the queue."""
     job_ids = [ids.new(ids.Kind.JOB) for _ in range(count)]
     for id_ in job_ids:
         store.put(f"inputs/{id_}/image.png", f"image of {id_}".encode(), media_type="image/png")
         store.put(f"inputs/{id_}/mask.png", f"mask of {id_}".encode(), media_type="image/png")
     with db.transaction() as tx:
-        return [rows.job(tx, id=id_) for id_ in job_ids]
+        return [rows.job(tx, id=id_, **columns) for id_ in job_ids]
 
 
 def states() -> dict[str, State]:
@@ -320,3 +321,22 @@ def test_a_commit_whose_answer_is_lost_loses_no_job_and_pays_none_twice(
     assert next(commits) > lost
     assert len(upstream.submits) == 6
     assert ledger().count("accepted") == 6
+
+
+def test_a_single_picture_has_the_next_slot_however_many_wait(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    upstream.polls = 10**6
+    with db.transaction() as tx:
+        batch_id = rows.batch(tx, 30)
+    queue(store, 30, batch_id=batch_id)
+    with start(cap=2):
+        wait_until(lambda: Counter(states().values()) == {State.INFLIGHT: 2, State.CLAIMED: 8, State.QUEUED: 20})
+        (single,) = queue(store, 1, tag=10**9)
+        wait_until(lambda: states()[single] is State.CLAIMED)
+        upstream._left["task-1"] = 1
+        wait_until(lambda: len(upstream.submits) == 3)
+        assert base64.b64decode(upstream.submits[-1]["image"]) == f"image of {single}".encode()
+        upstream.polls = 1
+        upstream._left = dict.fromkeys(upstream._left, 1)
+        wait_until(lambda: all_in(State.READY), 60)

@@ -7,10 +7,12 @@ import pytest
 from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from api import order
 from cleanplate import batches, db, jobs, outbox
 from cleanplate.models import Job
 from cleanplate.states import State
 from tests.servers import fresh_database
+from worker import reserve
 
 MANY = 20_000
 STATE = """
@@ -19,15 +21,19 @@ STATE = """
          ELSE 'succeeded' END
 """
 FILL = (
-    "INSERT INTO tenants (id, name) VALUES ('ten_1', 'one')",
+    "INSERT INTO tenants (id, name) SELECT 'ten_' || n, n FROM generate_series(0, 3) n",
     "INSERT INTO endpoints (id, tenant_id, url, secret_encrypted) VALUES ('whe_1', 'ten_1', 'http://x', '-')",
-    "INSERT INTO batches (id, tenant_id) SELECT 'bat_' || n, 'ten_1' FROM generate_series(0, 99) n",
+    """
+    INSERT INTO batches (id, tenant_id, finish_tag, finished_at)
+    SELECT 'bat_' || n, 'ten_1', n, CASE WHEN n > 20 THEN now() END FROM generate_series(0, 4999) n
+    """,
     "INSERT INTO workers (id, expires_at) SELECT 'w' || n, now() + interval '1 h' FROM generate_series(0, 3) n",
     f"""
     INSERT INTO jobs (id, tenant_id, batch_id, image_key, image, mask_key, mask, send_image_key, send_mask_key,
                       state, tag, owner, account, due_at, result_key, error_code)
-    SELECT 'job_' || lpad(n::text, 8, '0'), 'ten_1', 'bat_' || n % 100, 'k', '{{}}', 'k', '{{}}', 'k', 'k',
-           state, n, 'w' || n % 4, 'default', now() - interval '1 s' * (n % 60), 'k', 'upstream_error'
+    SELECT 'job_' || lpad(n::text, 8, '0'), 'ten_' || n % 4, CASE WHEN n % 500 >= 10 THEN 'bat_' || n % 100 END,
+           'k', '{{}}', 'k', '{{}}', 'k', 'k', state, n, 'w' || n % 4, 'default',
+           now() - interval '1 s' * (n % 60), 'k', 'upstream_error'
     FROM (SELECT n, {STATE} AS state FROM generate_series(1, {MANY}) n) AS given
     """,
     f"""
@@ -76,6 +82,15 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
     ("query", "index"),
     [
         pytest.param(jobs.next_queued(24), "ix_jobs_claim", id="the next jobs to claim"),
+        pytest.param(jobs.next_single(2), "ix_jobs_claim_single", id="the next single jobs to claim"),
+        pytest.param(reserve.singles_claimed(), "ix_jobs_batch_processing", id="the single jobs that wait for a slot"),
+        pytest.param(reserve.slots_of_singles(), "ix_jobs_batch_processing", id="the slots of single jobs"),
+        pytest.param(order.first_waiting(), "ix_jobs_claim", id="the virtual time"),
+        pytest.param(order.last_in_line("ten_1"), "ix_jobs_line", id="the end of a tenant's line"),
+        pytest.param(order.others_in_line("ten_1", "bat_1", 100, 50), "ix_jobs_line", id="a stretch of the line"),
+        pytest.param(
+            order.priorities_in_line("ten_1", "bat_1", 10), "ix_batches_line", id="who has a share of the line"
+        ),
         pytest.param(jobs.slots_held("default"), "ix_jobs_slots", id="the slots in use"),
         pytest.param(jobs.orphans("w9", 200), "ix_jobs_owner", id="what dead workers left"),
         pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
@@ -93,3 +108,9 @@ def test_it_is_found_by_its_index(filled: Engine, query: Any, index: str) -> Non
     for plan in plans(filled, query):
         assert index in {node.get("Index Name") for node in plan}
         assert {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} <= {"workers"}
+
+
+@pytest.mark.parametrize("query", [jobs.next_queued(24), jobs.next_single(2)], ids=["all", "single jobs"])
+def test_a_claim_is_one_scan_of_an_index_and_sorts_nothing(filled: Engine, query: Any) -> None:
+    for plan in plans(filled, query):
+        assert [node["Node Type"] for node in plan] == ["Limit", "LockRows", "Index Scan"]

@@ -75,7 +75,7 @@ def test_the_same_effect_happens_once_a_turn() -> None:
 
 def test_a_slot_is_waited_for_and_given_in_the_turn_that_frees_it() -> None:
     async def story(books: Books, made: Writer) -> None:
-        waiting = asyncio.create_task(made.slot("next"))
+        waiting = asyncio.create_task(made.slot("next", 1))
         await books.turned.acquire()
         assert made.waiting == 1
         books.free = {"next"}
@@ -86,9 +86,21 @@ def test_a_slot_is_waited_for_and_given_in_the_turn_that_frees_it() -> None:
     assert run(story).turns == [([], [], ["next"]), (["done"], [], ["next"])]
 
 
+def test_the_line_is_in_the_order_of_turns_and_not_of_coming() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        waiting = [asyncio.create_task(made.slot(job_id, tag)) for job_id, tag in (("late", 3), ("next", 1))]
+        await books.turned.acquire()
+        waiting.append(asyncio.create_task(made.slot("between", 2)))
+        await books.turned.acquire()
+        for one in waiting:
+            one.cancel()
+
+    assert [line for _, _, line in run(story).turns] == [["next", "late"], ["next", "between", "late"]]
+
+
 def test_a_change_that_frees_no_slot_asks_for_none() -> None:
     async def story(books: Books, made: Writer) -> None:
-        waiting = asyncio.create_task(made.slot("next"))
+        waiting = asyncio.create_task(made.slot("next", 1))
         await books.turned.acquire()
         await made.write(change("sent", State.INFLIGHT))
         waiting.cancel()
@@ -100,7 +112,7 @@ def test_slots_that_others_free_are_noticed_without_a_word(monkeypatch: pytest.M
     monkeypatch.setattr(writer, "LOOK_AGAIN_SECONDS", 0.01)
 
     async def story(books: Books, made: Writer) -> None:
-        waiting = asyncio.create_task(made.slot("next"))
+        waiting = asyncio.create_task(made.slot("next", 1))
         await books.turned.acquire()
         await books.turned.acquire()
         books.free = {"next"}
@@ -112,16 +124,16 @@ def test_slots_that_others_free_are_noticed_without_a_word(monkeypatch: pytest.M
 def test_a_job_that_is_no_longer_ours_leaves_the_line() -> None:
     async def story(books: Books, made: Writer) -> None:
         books.gone = {"lost"}
-        assert not await made.slot("lost")
+        assert not await made.slot("lost", 1)
 
     run(story)
 
 
 def test_who_comes_back_to_the_line_takes_the_place_of_who_waited_for_the_same_job() -> None:
     async def story(books: Books, made: Writer) -> None:
-        before = asyncio.create_task(made.slot("job"))
+        before = asyncio.create_task(made.slot("job", 1))
         await books.turned.acquire()
-        again = asyncio.create_task(made.slot("job"))
+        again = asyncio.create_task(made.slot("job", 1))
         assert not await before
         books.free = {"job"}
         made.look()
@@ -132,7 +144,7 @@ def test_who_comes_back_to_the_line_takes_the_place_of_who_waited_for_the_same_j
 
 def test_who_has_a_slot_already_is_told_so() -> None:
     async def story(books: Books, made: Writer) -> None:
-        waiting = asyncio.create_task(made.slot("job"))
+        waiting = asyncio.create_task(made.slot("job", 1))
         await books.turned.acquire()
         made.seat(["another", "job"])
         assert await waiting
@@ -143,10 +155,10 @@ def test_who_has_a_slot_already_is_told_so() -> None:
 def test_when_the_line_closes_nobody_gets_a_slot_any_more() -> None:
     async def story(books: Books, made: Writer) -> None:
         books.free = {"late"}
-        waiting = asyncio.create_task(made.slot("waits"))
+        waiting = asyncio.create_task(made.slot("waits", 1))
         await books.turned.acquire()
         made.close_line()
         assert not await waiting
-        assert not await made.slot("late")
+        assert not await made.slot("late", 1)
 
     run(story)
