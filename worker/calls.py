@@ -14,6 +14,7 @@ from cleanplate import callbacks, db
 
 log = logging.getLogger(__name__)
 
+AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 AWAY_SECONDS: Final = 1.0
 
 
@@ -43,7 +44,7 @@ class Calls:
         while True:
             try:
                 await self._listen()
-            except psycopg.OperationalError as error:
+            except AWAY as error:
                 log.warning("callbacks are not heard (%s): polls go on, listening again soon", type(error).__name__)
             await asyncio.sleep(AWAY_SECONDS)
 

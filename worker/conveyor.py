@@ -159,8 +159,6 @@ class Conveyor:
         return moved
 
     async def _follow(self, flight: Flight, bell: asyncio.Event) -> None:
-        if flight.called:
-            bell.set()
         while not self._draining.is_set():
             pause = flight.pause or self._latency.next_poll(flight.age, called=flight.called)
             rung = await self._wait(bell, pause)

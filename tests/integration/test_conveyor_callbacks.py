@@ -185,8 +185,9 @@ def test_a_connection_that_is_cut_is_listened_on_anew(
 
 
 def test_a_drain_waits_for_nobody_who_waits_for_a_call(
-    upstream: Upstream, store: Store, start: Callable[..., Any]
+    upstream: Upstream, store: Store, start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(conveyor, "DRAIN_SECONDS", 3600.0)
     with start():
         job_id = queue(store)
         wait_until(lambda: state(job_id) is State.INFLIGHT)

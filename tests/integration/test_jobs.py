@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from cleanplate import db, jobs
 from cleanplate.jobs import Change
-from cleanplate.models import Job
+from cleanplate.models import Attempt, Job
 from cleanplate.states import LEASED, MOVES, TERMINAL, IllegalMoveError, State
 from tests import rows
 from tests.threads import at_once
@@ -223,6 +223,16 @@ def test_a_job_costs_what_was_accepted_and_an_untold_price_counts_as_the_expecte
         change(unpaid, State.SENDING, State.FAILED, attempt={"outcome": "rejected"}),
     )
     assert [row(job_id).cost_credits for job_id in (told, untold, unpaid)] == [4.5, 7.0, 0.0]
+
+
+def test_a_submit_that_turned_out_to_be_paid_after_it_was_sent_again_counts(configure: Callable[..., None]) -> None:
+    configure(CLEANPLATE_COST_CREDITS="7")
+    job_id = made(State.READY, attempts=2)
+    with db.transaction() as tx:
+        lost = {"job_id": job_id, "account": rows.ACCOUNT, "worker": rows.WORKER, "outcome": "unconfirmed"}
+        tx.add(Attempt(number=1, task_id="task-by-callback", **lost))
+    apply(change(job_id, State.READY, State.SUCCEEDED))
+    assert row(job_id).cost_credits == 14.0
 
 
 def test_a_result_is_hinted_at_only_once_the_row_is_there_for_whoever_reads_the_hint(hints: Hints) -> None:
