@@ -1,0 +1,26 @@
+"""Every slot is done at once, finalizers die over it, and one picture kills whoever touches it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.oracle import Begin
+
+SLOTS = 24
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+def test_all_are_stored_within_a_minute_and_the_poison_fails_alone(begin: Begin, photos: list[Path]) -> None:
+    story = begin("4, 14: 24 results at once, finalizers die", latency=2.0, spread=0.0)
+    poisoned = photos[5].stem
+    (story.stack.traps / f"poison-{poisoned}").touch()
+    with story.deaths_in("downloaded", "put", "before-succeeded"):
+        story.upload(photos[:SLOTS])
+    story.kill("finalizer")
+    figures = story.end(60)
+    (failed,) = (job for job in story.jobs() if job.status == "failed")
+    assert failed.error
+    assert (failed.custom_id, failed.error.code) == (poisoned, "worker_crashed")
+    assert figures.succeeded == SLOTS - 1
+    assert figures.paid == SLOTS

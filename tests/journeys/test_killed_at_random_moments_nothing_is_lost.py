@@ -1,0 +1,30 @@
+"""kill -9 of any worker at any moment: its jobs move on, and only what was on the wire may be paid twice."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.oracle import Begin
+
+WORKERS = ("conveyor", "conveyor-2", "finalizer", "notifier")
+SEED = 20
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_all_is_stored_and_only_a_submit_on_the_wire_is_paid_twice(
+    begin: Begin, photos: list[Path], long: bool
+) -> None:
+    draw = random.Random(SEED)
+    story = begin(f"1: killed at random moments (seed {SEED})", latency=4.0)
+    story.upload(photos)
+    left = 20 if long else 5
+    while left:
+        time.sleep(draw.uniform(0.2, 3.0 if long else 1.0))  # the moment is to be any, so nothing is waited for
+        left -= story.kill(draw.choice(WORKERS))
+    figures = story.end(300)
+    assert figures.succeeded == len(photos)
+    assert figures.paid <= len(photos) + story.reasons()["the worker died while the submit was on the wire"]
+    assert figures.refused == 0

@@ -1,0 +1,34 @@
+"""The object store is away while results become ready: they wait for it, and no row is left without objects."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from cleanplate.client_errors import ApiError
+from tests.journeys.oracle import Begin, eventually
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_results_wait_for_the_store_and_an_upload_is_refused_whole(
+    begin: Begin, photos: list[Path], long: bool
+) -> None:
+    story = begin("11, 12: store away")
+    objects = story.stack.running.data_dir / "objects"
+    story.upload(photos)
+    eventually(lambda: story.counts()["succeeded"] >= 2)
+    objects.rename(objects.with_name("objects.away"))
+    try:
+        eventually(lambda: story.counts()["ready"] >= 2)
+        late = photos[0]
+        with story.stack.client() as client, pytest.raises(ApiError) as refused:
+            client.create_job((late.name, late), ("mask.png", late.with_name(f"{late.stem}_mask.png")))
+        time.sleep(300 if long else 3)
+    finally:
+        objects.with_name("objects.away").rename(objects)
+        story.disturb()
+    figures = story.end()
+    assert refused.value.status == 503
+    assert figures.succeeded == figures.paid == len(photos)
+    assert story.rows_without_objects() == 0
