@@ -23,10 +23,14 @@ SIZE, BOX = (16, 16), (4, 4, 12, 12)
 SERVICES = ("conveyor", "postgres", "redis", "simulator")
 
 QUEUE = """
-    INSERT INTO jobs (id, tenant_id, image_key, image, mask_key, mask, send_image_key, send_mask_key)
-    SELECT 'job_bench' || lpad(n::text, 8, '0'), (SELECT min(id) FROM tenants), 'inputs/bench/image', '{}',
+    WITH batch AS (
+        INSERT INTO batches (id, tenant_id, total) SELECT 'bat_bench', min(id), %(jobs)s FROM tenants
+        RETURNING id, tenant_id
+    )
+    INSERT INTO jobs (id, tenant_id, batch_id, tag, image_key, image, mask_key, mask, send_image_key, send_mask_key)
+    SELECT 'job_bench' || lpad(n::text, 8, '0'), tenant_id, batch.id, n, 'inputs/bench/image', '{}',
         'inputs/bench/mask', '{}', 'inputs/bench/image', 'inputs/bench/mask'
-    FROM generate_series(1, %s) n
+    FROM batch, generate_series(1, %(jobs)s) n
 """
 SEEN = """
     SELECT attempts.task_id, extract(epoch FROM job_events.at)::float8
@@ -46,7 +50,7 @@ def run(folder: Path, *, jobs: int, slots: int, latency: float, stored: bool = T
         store.put("inputs/bench/mask", pictures.encoded(pictures.mask_image(SIZE, BOX)), media_type="image/png")
         with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as connection:
             with figures.metered({name: running.pid(name) for name in SERVICES}, jobs) as spent:
-                connection.execute(QUEUE, [jobs])
+                connection.execute(QUEUE, {"jobs": jobs})
                 seconds = 60 + 3 * latency * jobs / slots
                 wait_until(lambda: _known(connection) == jobs, seconds)
             seen = dict(connection.execute(SEEN).fetchall())
