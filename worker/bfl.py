@@ -63,7 +63,9 @@ def host_allowed(url: str, hosts: tuple[str, ...]) -> bool:
     return any(host == entry.lstrip(".") or (entry.startswith(".") and host.endswith(entry)) for entry in hosts)
 
 
-_may_be_asked = lru_cache(maxsize=4096)(host_allowed)  # a task is polled several times at the same address
+@lru_cache(maxsize=4096)  # a task is polled several times at the same address
+def _address(url: str, hosts: tuple[str, ...]) -> httpx.URL | None:
+    return httpx.URL(url) if host_allowed(url, hosts) else None
 
 
 def payload(image: bytes, mask: bytes, fields: dict[str, Any]) -> bytes:
@@ -118,10 +120,11 @@ class Upstream:
         return f"{self._base}/v1/get_result?id={quote(task_id, safe='')}"
 
     async def _send(self, method: str, url: str, limits: httpx.Timeout, body: bytes | None = None) -> httpx.Response:
-        if not _may_be_asked(url, self._hosts):
+        address = _address(url, self._hosts)
+        if address is None:
             raise ForeignHostError(_host(url))
         extensions = {"timeout": limits.as_dict()}
-        request = httpx.Request(method, url, headers=self._headers, content=body, extensions=extensions)
+        request = httpx.Request(method, address, headers=self._headers, content=body, extensions=extensions)
         try:
             # The transport knows no limit for writing: a server that stops reading would hold the request for ever.
             async with asyncio.timeout(_whole(limits)):
