@@ -38,10 +38,12 @@ SEEN = """
 """
 
 
-def run(folder: Path, *, jobs: int, slots: int, latency: float, stored: bool = True) -> dict[str, Any]:
+def run(
+    folder: Path, *, jobs: int, slots: int, latency: float, stored: bool = True, called_back: bool = False
+) -> dict[str, Any]:
     """Carry so many jobs to a known result and return what was measured."""
     with (
-        stack(folder, slots=slots, latency=latency, fast=True) as running,
+        stack(folder, slots=slots, latency=latency, fast=True, called_back=called_back) as running,
         nullcontext() if stored else _nothing_stored(running),
     ):
         environment, url = running.running.environment, str(running.running.simulator_url)

@@ -39,7 +39,12 @@ def blocking_task(folder: Path) -> dict[str, Any]:
         out = folder / "seen.jsonl"
         environment = {**os.environ, "BENCH_BROKER": broker, "BENCH_UPSTREAM": url, "BENCH_OUT": str(out)}
         arguments = ["-A", "tests.bench.blocking", "worker", "-P", "threads", "-c", str(SLOTS), "-l", "ERROR"]
-        worker = subprocess.Popen([sys.executable, "-m", "celery", *arguments, "--without-mingle"], env=environment)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", *arguments, "--without-mingle"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             with figures.metered({"simulator": pid, "worker": worker.pid}, JOBS) as spent:
                 subprocess.run([sys.executable, "-m", "tests.bench.blocking", str(JOBS)], env=environment, check=True)

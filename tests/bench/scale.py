@@ -44,9 +44,11 @@ def run(folder: Path) -> list[dict[str, Any]]:
                 connection.execute(FILL, given)
                 connection.execute("VACUUM ANALYZE jobs")
             there = size
+            query = _times(engine, lambda tx: tx.execute(jobs.next_queued(CLAIMED)).all())
             claim = _times(engine, lambda tx: jobs.claim(tx, "w1", CLAIMED))
             counts = _times(engine, lambda tx: tx.execute(batches.processing([batch])).all())
-            found.append({"rows": size} | _said(f"claim of {CLAIMED}", claim) | _said("live counts", counts))
+            said = [("whose turn it is", query), (f"whole claim of {CLAIMED}", claim), ("live counts", counts)]
+            found.append({"rows": size} | {name: value for one in said for name, value in _said(*one).items()})
         engine.dispose()
     return found
 
