@@ -31,7 +31,7 @@ bench: $(VENV)/.ready-dev ## Measure the conveyor on the simulator; prints one t
 	@$(BIN)/python -m tests.bench
 
 chaos: $(VENV)/.ready-dev ## Kill and freeze everything in mid-batch, at length, and hold the ledger against the promises
-	@$(BIN)/python -m pytest tests/journeys -m chaos --long
+	@$(BIN)/python -m pytest -m chaos --long
 
 lock: $(VENV)/.ready ## Choose the newest versions of all dependencies and write both locks
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-annotate --python-version 3.11 \

@@ -8,7 +8,13 @@ from tests import servers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="tell the stories of tests/journeys in their long form")
+    parser.addoption("--long", action="store_true", help="tell the stories of `make chaos` in their long form")
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether the stories are told in their long form."""
+    return bool(pytestconfig.getoption("long"))
 
 
 @pytest.fixture(scope="session")

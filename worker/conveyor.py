@@ -124,8 +124,9 @@ class Conveyor:
         while await self._writer.slot(job.id, job.tag, (callback := callbacks.issue(self._callbacks)).sha256):
             self._singles.discard(job.id)
             self._wake_feed.set()
+            sent = time.monotonic()
             outcome = await submit(self._upstream, extended(body, callback.fields))
-            flight = Flight.start(job.id, outcome)
+            flight = Flight.start(job.id, outcome, sent)
             moved = await self._write_submit(job.id, outcome)
             if isinstance(outcome, NotAccepted | Blocked) and moved:
                 continue

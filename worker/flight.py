@@ -31,12 +31,14 @@ class Flight:
     _pending: float = field(default=0.0)
 
     @classmethod
-    def start(cls, job_id: str, outcome: SubmitOutcome) -> "Flight | None":
-        """Return the flight that an accepted submit starts."""
+    def start(cls, job_id: str, outcome: SubmitOutcome, sent: float) -> "Flight | None":
+        """Return the flight that an accepted submit starts, which was sent at ``sent`` on the monotonic clock.
+
+        Until a poll says Pending, the result's window counts from there: its answer may come later than the result.
+        """
         if not isinstance(outcome, Accepted):
             return None
-        now = time.monotonic()
-        return cls(job_id, outcome.polling_url, accepted=now, _pending=now)
+        return cls(job_id, outcome.polling_url, accepted=time.monotonic(), _pending=sent)
 
     @property
     def age(self) -> float:
@@ -45,8 +47,8 @@ class Flight:
 
     @property
     def pending_age(self) -> float:
-        """The age at which it was last known to be pending."""
-        return self._pending - self.accepted
+        """The age at which it was last known to be pending; 0 when no poll has said so."""
+        return max(0.0, self._pending - self.accepted)
 
     def polled(self) -> None:
         """Forget what the last poll asked for."""
@@ -64,13 +66,14 @@ class Flight:
 
 
 def load_flights(tx: Transaction, job_ids: Sequence[str], polling_url: Callable[[str], str]) -> list[Flight]:
-    """Return the flights of adopted jobs. Until a poll says Pending, the window counts from the acceptance.
+    """Return the flights of adopted jobs. Until a poll says Pending, the window counts from the submit.
 
     ``polling_url`` makes the address of a task that is known by its callback only.
     """
     age = func.extract("epoch", func.now() - func.coalesce(Attempt.answered_at, Attempt.sent_at))
+    since_sent = func.extract("epoch", func.now() - Attempt.sent_at).label("since_sent")
     rows = tx.execute(
-        select(Job.id, Attempt.polling_url, Attempt.task_id, Attempt.called_at, age.label("age"))
+        select(Job.id, Attempt.polling_url, Attempt.task_id, Attempt.called_at, age.label("age"), since_sent)
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempts))
         .where(Job.id.in_(job_ids))
     )
@@ -82,7 +85,7 @@ def load_flights(tx: Transaction, job_ids: Sequence[str], polling_url: Callable[
             now - float(row.age),
             first_hand=False,
             called=row.called_at is not None,
-            _pending=now - float(row.age),
+            _pending=now - float(row.since_sent),
         )
         for row in rows
     ]

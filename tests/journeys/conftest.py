@@ -14,12 +14,6 @@ TINY = 30_000
 
 
 @pytest.fixture(scope="session")
-def long(pytestconfig: pytest.Config) -> bool:
-    """Whether the stories are told in their long form."""
-    return bool(pytestconfig.getoption("long"))
-
-
-@pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory, long: bool) -> list[Path]:
     """The pictures of every story: 40, or 200 in the long form."""
     return photographs.write(tmp_path_factory.mktemp("photos"), 200 if long else 40, pixels=TINY)
@@ -47,6 +41,13 @@ def begin(shared_stack: Stack) -> Iterator[oracle.Begin]:
     shared_stack.simulator("DELETE", "faults")
     for trap in shared_stack.traps.iterdir():
         trap.unlink()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip("told at length only: make chaos"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

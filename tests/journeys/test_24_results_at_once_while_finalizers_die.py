@@ -1,4 +1,4 @@
-"""Every slot is done at once, finalizers die over it, and one picture kills whoever touches it."""
+"""Every slot is done at once, and finalizers die over it, or one picture kills whoever touches it."""
 
 from pathlib import Path
 
@@ -11,13 +11,23 @@ SLOTS = 24
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-def test_all_are_stored_within_a_minute_and_the_poison_fails_alone(begin: Begin, photos: list[Path]) -> None:
-    story = begin("4, 14: 24 results at once, finalizers die", latency=2.0, spread=0.0)
-    poisoned = photos[5].stem
-    (story.stack.traps / f"poison-{poisoned}").touch()
+def test_all_are_stored_within_a_minute(begin: Begin, photos: list[Path]) -> None:
+    story = begin("14: 24 results at once, finalizers die", latency=2.0, spread=0.0)
     with story.deaths_in("downloaded", "put", "before-succeeded"):
         story.upload(photos[:SLOTS])
     story.kill("finalizer")
+    figures = story.end(60)
+    assert figures.succeeded == figures.paid == SLOTS
+
+
+@pytest.mark.chaos
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_picture_that_kills_its_worker_fails_alone(begin: Begin, photos: list[Path]) -> None:
+    story = begin("4: a picture that kills its worker")
+    poisoned = photos[5].stem
+    (story.stack.traps / f"poison-{poisoned}").touch()
+    story.upload(photos[:SLOTS])
     figures = story.end(60)
     (failed,) = (job for job in story.jobs() if job.status == "failed")
     assert failed.error

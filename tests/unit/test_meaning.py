@@ -229,9 +229,17 @@ def test_a_task_without_an_end_is_given_up_after_the_set_time(outcome: PollOutco
 
 
 def test_only_an_acceptance_starts_a_flight() -> None:
-    started = Flight.start("job_1", ACCEPTED)
+    started = Flight.start("job_1", ACCEPTED, time.monotonic())
     assert started is not None
     assert (started.job_id, started.polling_url, started.first_hand) == ("job_1", ACCEPTED.polling_url, True)
     assert started.age == pytest.approx(0.0, abs=1.0)
     assert started.window_left == pytest.approx(RESULT_WINDOW_SECONDS, abs=1.0)
-    assert [Flight.start("job_1", outcome) for outcome in SUBMITS[1:]] == [None] * 5
+    assert [Flight.start("job_1", outcome, 0.0) for outcome in SUBMITS[1:]] == [None] * 5
+
+
+def test_the_window_of_a_task_whose_acceptance_was_heard_late_counts_from_the_submit() -> None:
+    started = Flight.start("job_1", ACCEPTED, time.monotonic() - 20)
+    assert started is not None
+    assert started.age == pytest.approx(0.0, abs=1.0)
+    assert started.pending_age == 0.0
+    assert started.window_left == pytest.approx(RESULT_WINDOW_SECONDS - 20, abs=1.0)

@@ -1,0 +1,314 @@
+"""Thousands of histories on a clock of our own: workers die, sleep and wake, answers are lost, windows run out.
+
+The guards, the changes and what answers mean are the real ones; rows are in memory, and whose turn it is (which the
+queries decide, see ``tests/integration/test_interleavings.py``) is written down plainly.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from cleanplate import jobs
+from cleanplate.jobs import Change
+from cleanplate.outcomes import (
+    Accepted,
+    ErrorCode,
+    NotAccepted,
+    NotFound,
+    Pending,
+    PollOutcome,
+    ResultReady,
+    SubmitOutcome,
+    Unconfirmed,
+)
+from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
+from worker import flight, meaning
+from worker.conveyor import LEASE_SECONDS
+from worker.flight import RESULT_WINDOW_SECONDS, Flight
+
+CAP = 3
+JOBS = ("a", "b", "c", "d", "e", "f")
+WORKERS = ("w1", "w2")
+HOLD_SECONDS = 30.0
+TIMEOUT_SECONDS = 540.0
+LATENCIES = (0.5, 4.0, 60.0)
+
+clock = SimpleNamespace(now=0.0)
+workers = st.sampled_from(WORKERS)
+numbers = st.integers(0, 20)
+
+
+@dataclass
+class Task:
+    """What the upstream was paid for."""
+
+    job_id: str
+    ends_at: float
+
+    def seen(self) -> PollOutcome:
+        """Return what a poll says now."""
+        if clock.now < self.ends_at:
+            return Pending()
+        if clock.now > self.ends_at + RESULT_WINDOW_SECONDS:
+            return NotFound()
+        return ResultReady("http://127.0.0.3/x.png", None)
+
+
+@dataclass
+class Request:
+    """A submit on the wire. It reaches the upstream or not, whatever becomes of who sent it."""
+
+    worker: str
+    job_id: str
+    sent: float
+    task: Task | None = None
+
+
+class Histories(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        clock.now = 0.0
+        self.rows = {id_: self.row(id_) for id_ in JOBS}
+        self.leases = dict.fromkeys(WORKERS, LEASE_SECONDS)
+        self.asleep: set[str] = set()
+        self.wire: list[Request] = []
+        self.tasks: dict[str, Task] = {}
+        self.heard: dict[str, tuple[float, float]] = {}
+        self.flights: dict[tuple[str, str], Flight] = {}
+        self.paid: Counter[str] = Counter()
+        self.resent: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+
+    @staticmethod
+    def row(id_: str) -> Any:
+        return SimpleNamespace(id=id_, state=State.QUEUED, owner=None, due_at=None, window_ends=None, fetches=0)
+
+    # -- what the database does ----------------------------------------------------------------------------------------
+
+    def apply(self, change: Change) -> bool:
+        """Do with a row in memory what ``jobs.apply`` does with one in the database."""
+        for source in change.sources:
+            require(source, change.target)
+        row = self.rows[change.job_id]
+        if not jobs._guard(row, change):
+            return False
+        assert change.owner in {None, row.owner}, "who is late changes nothing that is another's by now"
+        columns = jobs._columns(change)
+        for name in {"due_at", "window_ends"} & columns.keys():
+            columns[name] = None if columns[name] is None else clock.now + columns[name]
+        vars(row).update(columns, since=clock.now)
+        self.ends[row.id] += row.state in TERMINAL
+        return True
+
+    def free(self) -> bool:
+        return sum(row.state in HOLDS_SLOT for row in self.rows.values()) < CAP
+
+    def alive(self, worker: str | None) -> bool:
+        return worker is not None and self.leases.get(worker, -1.0) > clock.now
+
+    def some(self, number: int, holds: Callable[[Any], bool]) -> Any:
+        found = [row for row in self.rows.values() if holds(row)]
+        return found[number % len(found)] if found else None
+
+    # -- time and death ------------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.1, 0.7, 2.0, 3.5, 31.0, 300.0, 601.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Who is awake renews its lease all the while, and takes over what others left."""
+        clock.now += seconds
+        self.leases |= dict.fromkeys(self.leases.keys() - self.asleep, clock.now + LEASE_SECONDS)
+        for worker in sorted(self.leases.keys() - self.asleep):
+            self.rescue(worker)
+
+    @rule(worker=workers, mishap=st.sampled_from(["sleep", "wake", "wake", "die"]))
+    def meet_with(self, worker: str, mishap: str) -> None:
+        """Sleep is a machine that stands still for longer than its lease; who wakes believes that it holds all yet."""
+        if mishap == "wake":
+            self.asleep.discard(worker)
+        elif mishap == "sleep":
+            self.asleep.add(worker)
+            self.pass_time(LEASE_SECONDS + 0.1)
+        else:  # its successor has another id, and knows nothing
+            self.wire = [request for request in self.wire if request.worker != worker or request.task is None]
+            self.flights = {key: held for key, held in self.flights.items() if key[0] != worker}
+            for row in self.rows.values():
+                row.owner = f"late {worker}" if row.owner == worker else row.owner
+            for request in self.wire:
+                request.worker = f"late {worker}" if request.worker == worker else request.worker
+
+    # -- conveyors -----------------------------------------------------------------------------------------------------
+
+    @rule(worker=workers, number=numbers, answered=st.sampled_from([True, True, False]))
+    def send(self, worker: str, number: int, answered: bool) -> None:
+        """Claim, take a slot and put the request on the wire; mostly it is answered at once."""
+        if worker in self.asleep:
+            return
+        if (row := self.some(number, lambda row: row.state is State.QUEUED)) is not None:
+            queued = frozenset({State.QUEUED})
+            assert self.apply(Change(row.id, queued, State.CLAIMED, "claimed", values={"owner": worker}))
+        row = self.some(number, lambda row: row.state is State.CLAIMED and row.owner == worker)
+        if row is not None and self.free():
+            assert self.apply(Change(row.id, meaning.CLAIMED, State.SENDING, "sending", worker, {"owner": worker}))
+            self.wire.append(Request(worker, row.id, clock.now))
+            if answered:
+                self.arrive(len(self.wire) - 1, 4.0)
+                self.answer(len(self.wire) - 1, lost=False)
+
+    @precondition(lambda self: self.wire)
+    @rule(number=numbers, latency=st.sampled_from(LATENCIES))
+    def arrive(self, number: int, latency: float) -> None:
+        request = self.wire[number % len(self.wire)]
+        if request.task is None:
+            request.task = Task(request.job_id, clock.now + latency)
+            self.paid[request.job_id] += 1
+
+    @precondition(lambda self: self.wire)
+    @rule(number=numbers, lost=st.booleans())
+    def answer(self, number: int, lost: bool) -> None:
+        request = self.wire[number % len(self.wire)]
+        worker, job_id, task = request.worker, request.job_id, request.task
+        if worker in self.asleep:
+            return
+        self.wire.remove(request)
+        if worker not in WORKERS:
+            return
+        outcome: SubmitOutcome
+        if lost and task is not None:
+            outcome = Unconfirmed("silence")
+        else:
+            outcome = NotAccepted("429") if task is None else Accepted("t", "http://127.0.0.2/t", 5.0)
+        held = Flight.start(job_id, outcome, request.sent)
+        moved = self.apply(meaning.of_submit(job_id, outcome, worker, HOLD_SECONDS))
+        if not moved and (late := meaning.late_answer(job_id, outcome, worker)) is not None:
+            moved = self.apply(late)
+        assert moved or held is None or self.rows[job_id].state is not State.UNCONFIRMED, "what is paid is used"
+        if moved and held is not None and task is not None:
+            self.tasks[job_id], self.heard[job_id] = task, (request.sent, clock.now)
+            self.flights[worker, job_id] = held
+
+    @precondition(lambda self: self.flights)
+    @rule(number=numbers)
+    def poll(self, number: int) -> None:
+        worker, job_id = sorted(self.flights)[number % len(self.flights)]
+        if worker in self.asleep:
+            return
+        held, seen = self.flights[worker, job_id], self.tasks[job_id].seen()
+        if isinstance(seen, Pending):
+            held.still_pending()
+        change = meaning.of_poll(held, seen, worker, TIMEOUT_SECONDS)
+        if change is not None:
+            self.apply(change)
+            del self.flights[worker, job_id]
+
+    def rescue(self, worker: str) -> None:
+        for row in self.rows.values():
+            if row.state not in LEASED or row.owner == worker or self.alive(row.owner):
+                continue
+            if row.state is State.CLAIMED:
+                assert self.apply(Change(row.id, frozenset({State.CLAIMED}), State.QUEUED, "lease ended"))
+            elif row.state is State.SENDING:
+                assert self.apply(jobs.unconfirmed(row.id, "died", HOLD_SECONDS))
+            else:
+                row.owner = worker
+                sent, accepted = self.heard[row.id]
+                self.flights[worker, row.id] = Flight(row.id, "", accepted, first_hand=False, _pending=sent)
+
+    # -- the others ----------------------------------------------------------------------------------------------------
+
+    @rule(number=numbers)
+    def decide(self, number: int) -> None:
+        row = self.some(number, lambda row: row.state is State.UNCONFIRMED and row.due_at <= clock.now)
+        if row is not None:
+            assert clock.now >= row.since + HOLD_SECONDS
+            self.resent[row.id] += 1
+            assert self.apply(Change(row.id, meaning.UNCONFIRMED, State.QUEUED, "sent again by policy"))
+
+    @rule(number=numbers, usable=st.booleans())
+    def store(self, number: int, usable: bool) -> None:
+        row = self.some(number, lambda row: row.state is State.READY)
+        if row is None:
+            return
+        ready = frozenset({State.READY})
+        if usable and isinstance(self.tasks[row.id].seen(), ResultReady):
+            assert self.apply(Change(row.id, ready, State.SUCCEEDED, "stored"))
+        elif row.fetches < 3:
+            assert self.apply(Change(row.id, ready, State.INFLIGHT, "", values={"fetches": row.fetches + 1}))
+        else:
+            assert self.apply(meaning.failed(row.id, ready, ErrorCode.RESULT_EXPIRED, "gone"))
+
+    @rule(number=numbers)
+    def cancel(self, number: int) -> None:
+        among = frozenset({State.QUEUED, State.CLAIMED})
+        row = self.some(number, lambda row: row.state in among)
+        if row is not None and number == 0:
+            assert self.apply(Change(row.id, among, State.CANCELLED, "asked for"))
+
+    # -- what is always so ---------------------------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_paid_twice_but_by_policy(self) -> None:
+        assert all(self.paid[job_id] <= 1 + self.resent[job_id] for job_id in JOBS)
+
+    @invariant()
+    def who_is_not_leased_has_no_owner(self) -> None:
+        assert all(row.owner is None or row.state in LEASED for row in self.rows.values())
+
+    @invariant()
+    def slots_are_never_over_the_cap(self) -> None:
+        assert sum(row.state in HOLDS_SLOT and not row.fetches for row in self.rows.values()) <= CAP
+
+    @invariant()
+    def a_job_ends_once(self) -> None:
+        assert max(self.ends.values(), default=0) <= 1
+
+    @invariant()
+    def a_window_is_never_thought_longer_than_it_is(self) -> None:
+        for row in self.rows.values():
+            if row.state is State.READY:
+                assert row.window_ends <= self.tasks[row.id].ends_at + RESULT_WINDOW_SECONDS + 1e-6
+
+    @invariant()
+    def what_moves_has_somebody_who_moves_it(self) -> None:
+        for row in self.rows.values():
+            if row.state is State.INFLIGHT and self.alive(row.owner) and row.owner not in self.asleep:
+                assert (row.owner, row.id) in self.flights
+
+    def teardown(self) -> None:
+        """From wherever all of it stands, a single worker that lives brings it to its end."""
+        self.asleep = set(WORKERS) - {"w1"}
+        self.wire = [request for request in self.wire if request.worker == "w1"]
+        for _ in range(200):
+            if all(row.state in TERMINAL for row in self.rows.values()):
+                return
+            self.pass_time(31.0)
+            while self.wire:
+                self.arrive(0, 4.0)
+                self.answer(0, lost=False)
+            for number in range(len(JOBS)):
+                self.decide(number)
+                self.store(number, usable=True)
+                self.send("w1", number, answered=True)
+                self.poll(number) if self.flights else None
+        raise AssertionError({id_: row.state for id_, row in self.rows.items()})
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+def test_no_history_breaks_a_promise(monkeypatch: pytest.MonkeyPatch, long: bool) -> None:
+    monkeypatch.setattr(flight, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    often = settings(
+        max_examples=5000 if long else 500,
+        stateful_step_count=60,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],  # to explain a failure traces every line, which takes ten times as long
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Histories, settings=often)
