@@ -226,10 +226,7 @@ class Attempt(Base):
 
     __table_args__ = (
         Index(
-            "uq_attempts_callback",
-            "callback_sha256",
-            unique=True,
-            postgresql_where=text("callback_sha256 IS NOT NULL"),
+            "uq_attempts_callback", "callback_sha256", unique=True, postgresql_where=text("callback_sha256 IS NOT NULL")
         ),
     )
 
