@@ -70,7 +70,12 @@ def virtual_time(tx: Transaction) -> int:
 
 def first_waiting() -> Select[int]:
     """Return the query for the smallest tag that waits. A job that waits again after a submit turns no time back."""
-    return select(Job.tag).where(QUEUED, Job.attempts == 0).order_by(Job.tag, Job.id).limit(literal_column("1"))
+    return (
+        select(Job.tag)
+        .where(QUEUED, Job.attempts == literal_column("0"))
+        .order_by(Job.tag, Job.id)
+        .limit(literal_column("1"))
+    )
 
 
 def last_in_line(tenant_id: str) -> Select[int]:

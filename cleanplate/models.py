@@ -41,16 +41,13 @@ NOTHING = text("'[]'::jsonb")
 
 
 class Tenant(Base):
-    """A team: owner of keys, batches, jobs and endpoints. Every row that a client can see carries its id.
-
-    ``weight`` is its share beside other tenants. ``finish_tag`` is where the next of its jobs stands in the claim's
-    order, ``singles_finish_tag`` where its single jobs have come to within it; both are ``api.order``'s.
-    """
+    """A team: owner of keys, batches, jobs and endpoints. Every row that a client can see carries its id."""
 
     __tablename__ = "tenants"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    # Its share beside others, and where the line of its jobs, and that of single ones in it, ends: see ``api.order``.
     weight: Mapped[float] = mapped_column(server_default="1")
     finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     singles_finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")

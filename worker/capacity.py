@@ -18,7 +18,7 @@ from cleanplate.db import Transaction
 from cleanplate.jobs import Change, slots_held
 from cleanplate.models import Account, Attempt, Job
 from cleanplate.states import State
-from worker import reserve
+from worker import seating
 
 DEFAULT_GATE_SECONDS: Final = 1.0
 
@@ -69,7 +69,7 @@ def _seat(tx: Transaction, worker: str, line: Mapping[str, str | None]) -> tuple
     Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
     Each job that moves gets its row in the money ledger.
     """
-    chosen = reserve.first_in_line(tx, worker, list(line), _free(tx))
+    chosen = seating.first_in_line(tx, worker, line, _free(tx))
     claimed = frozenset({State.CLAIMED})
     held = {"account": ACCOUNT, "owner": worker}
     moved = jobs.apply(

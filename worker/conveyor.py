@@ -20,7 +20,7 @@ from cleanplate.outcomes import Blocked, NotAccepted, Pending, Rejected, ResultR
 from cleanplate.settings import Settings
 from cleanplate.states import State
 from cleanplate.storage import Store
-from worker import capacity, meaning, reserve
+from worker import capacity, meaning, seating
 from worker.bfl import Upstream, extended
 from worker.calls import Calls
 from worker.flight import Flight, load_flights
@@ -183,7 +183,7 @@ class Conveyor:
     async def _feed(self) -> None:
         while not self._draining.is_set():
             wanted = max(0, self._ahead - self._loading - self._writer.waiting)
-            singles = max(0, reserve.size(self._settings.bfl_max_in_flight) - len(self._singles))
+            singles = max(0, seating.reserve(self._settings.bfl_max_in_flight) - len(self._singles))
             claimed = await self._db(jobs.claim, self._worker, wanted, singles=singles) if wanted or singles else []
             self._singles.update(job.id for job in claimed if job.batch_id is None)
             for job in claimed:

@@ -340,3 +340,20 @@ def test_a_single_picture_has_the_next_slot_however_many_wait(
         upstream.polls = 1
         upstream._left = dict.fromkeys(upstream._left, 1)
         wait_until(lambda: all_in(State.READY), 60)
+
+
+def test_a_conveyor_that_comes_late_has_its_part_of_the_slots(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    def submits(worker: str) -> int:
+        with db.transaction() as tx:
+            return tx.scalar(select(func.count()).where(Attempt.worker == worker)) or 0
+
+    upstream.polls = 3
+    queue(store, 150)
+    with start("w1"):
+        wait_until(lambda: submits("w1") > 10)
+        with start("w2"):
+            wait_until(lambda: submits("w2") > 10, 60)
+            assert State.QUEUED in states().values()
+            upstream.polls = 1

@@ -251,6 +251,27 @@ WEIGHTS = {"A": 1.0, "B": 2.0, "C": 0.5}
 intakes = st.tuples(st.sampled_from("ABC"), st.integers(0, 3), st.integers(1, 12), st.sampled_from([0, 5, 9]))
 
 
+class Race:
+    """Counts by how much each tenant is ahead of each other, by weight, for as long as both have jobs waiting."""
+
+    def __init__(self) -> None:
+        self.waiting = Counter[str]()
+        self.served = Counter[str]()
+        self.ahead: dict[tuple[str, str], list[float]] = {}
+
+    def serve(self, tenant: str) -> None:
+        self.served[tenant] += 1
+        for one, other in combinations(WEIGHTS, 2):
+            if self.waiting[one] and self.waiting[other]:
+                lead = self.served[one] / WEIGHTS[one] - self.served[other] / WEIGHTS[other]
+                seen = self.ahead.setdefault((one, other), [])
+                seen.append(lead)
+                assert max(seen) - min(seen) <= 1 / WEIGHTS[one] + 1 / WEIGHTS[other] + 1e-3
+        self.waiting[tenant] -= 1
+        if not self.waiting[tenant]:
+            self.ahead = {pair: seen for pair, seen in self.ahead.items() if tenant not in pair}
+
+
 @often(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(intakes, st.integers(1, 20)), max_size=25))
 def test_while_two_tenants_have_jobs_waiting_neither_is_ahead_by_more_than_one_job_of_each(
@@ -262,30 +283,18 @@ def test_while_two_tenants_have_jobs_waiting_neither_is_ahead_by_more_than_one_j
     for tenant, weight in WEIGHTS.items():
         weigh(tenant, weight)
     known: dict[tuple[str, int], str] = {}
-    left = Counter[str]()
-    served = Counter[str]()
-    ahead: dict[tuple[str, str], list[float]] = {}
+    race = Race()
     for step in [*steps, 400]:
-        if isinstance(step, tuple):
-            tenant, number, count, priority = step
-            key = (tenant, number)
-            if key in known:
-                add(tenant, count, known[key])
-            elif number:
-                known[key] = batch(tenant, count, priority)
-            else:
-                add(tenant, count)
-            left[tenant] += count
+        if not isinstance(step, tuple):
+            for job in claim(step):
+                race.serve(job.tenant_id)
             continue
-        for job in claim(step):
-            served[job.tenant_id] += 1
-            for one, other in combinations(WEIGHTS, 2):
-                if not (left[one] and left[other]):
-                    ahead.pop((one, other), None)
-                    continue
-                lead = served[one] / WEIGHTS[one] - served[other] / WEIGHTS[other]
-                seen = ahead.setdefault((one, other), [])
-                seen.append(lead)
-                assert max(seen) - min(seen) <= 1 / WEIGHTS[one] + 1 / WEIGHTS[other] + 1e-3
-            left[job.tenant_id] -= 1
-    assert not +left
+        tenant, number, count, priority = step
+        race.waiting[tenant] += count
+        if not number:
+            add(tenant, count)
+        elif (tenant, number) in known:
+            add(tenant, count, known[tenant, number])
+        else:
+            known[tenant, number] = batch(tenant, count, priority)
+    assert not +race.waiting

@@ -12,7 +12,7 @@ from cleanplate import batches, db, jobs, outbox
 from cleanplate.models import Job
 from cleanplate.states import State
 from tests.servers import fresh_database
-from worker import reserve
+from worker import seating
 
 MANY = 20_000
 STATE = """
@@ -83,8 +83,9 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
     [
         pytest.param(jobs.next_queued(24), "ix_jobs_claim", id="the next jobs to claim"),
         pytest.param(jobs.next_single(2), "ix_jobs_claim_single", id="the next single jobs to claim"),
-        pytest.param(reserve.singles_claimed(), "ix_jobs_batch_processing", id="the single jobs that wait for a slot"),
-        pytest.param(reserve.slots_of_singles(), "ix_jobs_batch_processing", id="the slots of single jobs"),
+        pytest.param(seating.singles_claimed(), "ix_jobs_batch_processing", id="the single jobs that wait for a slot"),
+        pytest.param(seating.others("w9"), "ix_jobs_owner", id="what other conveyors have"),
+        pytest.param(seating.slots_of_singles(), "ix_jobs_batch_processing", id="the slots of single jobs"),
         pytest.param(order.first_waiting(), "ix_jobs_claim", id="the virtual time"),
         pytest.param(order.last_in_line("ten_1"), "ix_jobs_line", id="the end of a tenant's line"),
         pytest.param(order.others_in_line("ten_1", "bat_1", 100, 50), "ix_jobs_line", id="a stretch of the line"),

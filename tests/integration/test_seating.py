@@ -1,4 +1,4 @@
-"""One picture never waits behind ten thousand, and no slot is kept empty for it."""
+"""Who takes a slot: single jobs before their turn, a conveyor that came late, and else by turn."""
 
 import pytest
 from sqlalchemy import func, select, update
@@ -8,7 +8,7 @@ from cleanplate.models import Account, Job
 from cleanplate.states import State
 from tests import rows
 from tests.threads import at_once
-from worker import reserve
+from worker import seating
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -37,12 +37,12 @@ def seat(line: list[str], worker: str = rows.WORKER) -> list[str]:
 
 
 def free(slots: int, batch_id: str) -> None:
-    put(CAP - slots, State.INFLIGHT, batch_id)
+    put(CAP - slots, State.INFLIGHT, batch_id, owner=rows.WORKER)
 
 
 @pytest.mark.parametrize(("slots", "size"), [(1, 1), (11, 1), (24, 2), (500, 41), (2000, 166)])
 def test_the_reserve_is_a_twelfth_and_at_least_one(slots: int, size: int) -> None:
-    assert reserve.size(slots) == size
+    assert seating.reserve(slots) == size
 
 
 def test_single_jobs_go_first_as_far_as_the_reserve_goes_and_then_in_turn(batch: str) -> None:
@@ -107,7 +107,55 @@ def test_conveyors_at_once_give_single_jobs_the_reserve_and_not_more_before_thei
     with db.transaction() as tx:
         sending = tx.scalars(select(Job).where(Job.state == State.SENDING)).all()
     assert len(sending) == 12
-    assert sum(job.batch_id is None for job in sending) == reserve.size(CAP)
+    assert sum(job.batch_id is None for job in sending) == seating.reserve(CAP)
+
+
+# -- several conveyors -------------------------------------------------------------------------------------------------
+
+
+def alive(*names: str) -> None:
+    with db.transaction() as tx:
+        for name in names:
+            rows.worker(tx, name)
+
+
+def test_a_conveyor_that_waits_with_less_than_half_its_part_is_left_one_slot_at_a_time(batch: str) -> None:
+    alive(rows.WORKER, "w2")
+    free(3, batch)
+    mine = put(5, State.CLAIMED, batch)
+    put(5, State.CLAIMED, batch, owner="w2")
+    assert seat(mine) == mine[:2]
+    assert seat(mine[2:]) == []
+
+
+def test_of_two_conveyors_that_both_have_few_slots_none_leaves_one_to_the_other(batch: str) -> None:
+    alive(rows.WORKER, "w2", "w3")
+    put(CAP - 1, State.INFLIGHT, batch, owner="w3")
+    put(3, State.CLAIMED, batch, owner="w2")
+    mine = put(3, State.CLAIMED, batch)
+    assert seat(mine) == mine[:1]
+
+
+def test_nothing_is_left_to_who_has_its_part_or_nobody_in_line_or_is_dead(batch: str) -> None:
+    alive(rows.WORKER, "w2", "w3")
+    with db.transaction() as tx:
+        rows.worker(tx, "w4", lease_seconds=-1)
+    free(12, batch)
+    put(4, State.INFLIGHT, batch, owner="w2")
+    put(3, State.CLAIMED, batch, owner="w2")
+    put(3, State.CLAIMED, batch, owner="w4")
+    mine = put(25, State.CLAIMED, batch)
+    assert seat(mine) == mine[:8]
+
+
+def test_a_probe_of_a_paused_account_is_not_left_to_a_conveyor_that_waits(batch: str) -> None:
+    alive(rows.WORKER, "w2")
+    free(10, batch)
+    with db.transaction() as tx:
+        tx.execute(update(Account).values(paused_reason="credits", gate_until=func.now()))
+    mine = put(3, State.CLAIMED, batch)
+    put(3, State.CLAIMED, batch, owner="w2")
+    assert seat(mine) == mine[:1]
 
 
 # -- the claim ---------------------------------------------------------------------------------------------------------
