@@ -6,6 +6,7 @@ lies one commit.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +50,7 @@ class Writer:
         self._take = take
         self._wishes: list[Wish] = []
         self._line: dict[str, Place] = {}
+        self._asked: AbstractSet[str] = frozenset()
         self._asks = False
         self._closed = False
         self._work = asyncio.Event()
@@ -92,10 +94,9 @@ class Writer:
         self._serve(job_ids, granted=True)
 
     def close_line(self) -> None:
-        """Give nobody a slot any more."""
+        """Give nobody a slot any more, but for those whom the turn under way seats: in the rows they send already."""
         self._closed = True
-        for job_id in list(self._line):
-            self._leave(job_id, granted=False)
+        self._serve(self._line.keys() - self._asked, granted=False)
 
     async def lane(self) -> None:
         """Write until cancelled."""
@@ -118,12 +119,16 @@ class Writer:
         if not wishes and not line:
             return
         effects = list(dict.fromkeys(wish.effect for wish in wishes if wish.effect))
+        self._asked = line.keys()
         turn = await self._take([wish.change for wish in wishes], effects, line)
+        self._asked = frozenset()
         for wish in wishes:
             if not wish.granted.done():
                 wish.granted.set_result(wish.change.job_id in turn.granted)
         self._serve(turn.seated, granted=True)
         self._serve(turn.lost, granted=False)
+        if self._closed:
+            self.close_line()
 
     def _next_wishes(self) -> list[Wish]:
         """Take the first wish of each job; the next for the same one must find what this one has done."""

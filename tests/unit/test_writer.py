@@ -22,10 +22,13 @@ class Books:
         self.free: set[str] = set()
         self.gone: set[str] = set()
         self.turned = asyncio.Semaphore(0)
+        self.commits = asyncio.Event()
+        self.commits.set()
 
     async def take(self, changes: list[Change], effects: list[Effect], line: Mapping[str, str | None]) -> Turn:
         self.turns.append(([change.job_id for change in changes], effects, list(line)))
         self.turned.release()
+        await self.commits.wait()
         wished = {change.job_id for change in changes}
         return Turn(wished - self.refused, self.free & set(line), self.gone & set(line))
 
@@ -160,5 +163,19 @@ def test_when_the_line_closes_nobody_gets_a_slot_any_more() -> None:
         made.close_line()
         assert not await waiting
         assert not await made.slot("late", 1)
+
+    run(story)
+
+
+def test_who_gets_a_slot_in_the_very_turn_in_which_the_line_closes_hears_of_it() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        books.free = {"seated"}
+        books.commits.clear()
+        seated, waiting = (asyncio.create_task(made.slot(job_id, 1)) for job_id in ("seated", "waits"))
+        await books.turned.acquire()
+        made.close_line()
+        books.commits.set()
+        assert await seated
+        assert not await waiting
 
     run(story)
