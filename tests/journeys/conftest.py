@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from cleanplate.local import service
 from tests import photographs
 from tests.journeys import oracle
 from tests.journeys.harness import Stack, stack
@@ -24,7 +26,10 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two conveyors whose clocks are 20 minutes apart, both wrong: only the database's counts, in every story."""
     data = tmp_path_factory.mktemp("chaos") / "data"
     often = {"CLEANPLATE_MAX_SUBMITS": 20}  # as often as workers are killed over the same picture
-    with stack(data, slots=24, fast=True, trapped=True, clock_seconds=-600.0, **often) as running:
+    with (
+        mock.patch.object(service, "BACKOFF_SECONDS", (0.2, 0.5, 1.0)),  # here it is the tests that make them die
+        stack(data, slots=24, fast=True, trapped=True, clock_seconds=-600.0, **often) as running,
+    ):
         running.start_conveyor("conveyor-2", clock_seconds=600.0)
         yield running
 

@@ -20,7 +20,7 @@ def test_all_is_stored_and_only_a_submit_on_the_wire_is_paid_twice(
     draw = random.Random(SEED)
     story = begin(f"1: killed at random moments (seed {SEED})", latency=4.0)
     story.upload(photos)
-    left = 20 if long else 5
+    left = 20 if long else 4
     while left:
         time.sleep(draw.uniform(0.2, 3.0 if long else 1.0))  # the moment is to be any, so nothing is waited for
         left -= story.kill(draw.choice(WORKERS))

@@ -304,7 +304,7 @@ class Histories(RuleBasedStateMachine):
 def test_no_history_breaks_a_promise(monkeypatch: pytest.MonkeyPatch, long: bool) -> None:
     monkeypatch.setattr(flight, "time", SimpleNamespace(monotonic=lambda: clock.now))
     often = settings(
-        max_examples=5000 if long else 500,
+        max_examples=5000 if long else 300,
         stateful_step_count=60,
         deadline=None,
         database=None,
