@@ -82,7 +82,7 @@ class Conveyor:
         self._upstream = Upstream(self._settings)
         try:
             await self._db(capacity.ensure, self._settings.bfl_max_in_flight)
-            self._latency.median = await self._db(capacity.learned)
+            self._latency.recall(await self._db(capacity.learned))
             await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
             log.info("conveyor %s takes up to %s at once", self._worker, self._settings.bfl_max_in_flight)
             async with asyncio.TaskGroup() as group:

@@ -39,6 +39,11 @@ class Latency:
     tasks: int = 0
     called: float = 0.0
 
+    def recall(self, median: float | None) -> None:
+        """Begin with what was learned before, if anything was: no single task outweighs it."""
+        if median is not None:
+            self.median, self.tasks = median, round(1 / WEIGHT)
+
     def learn(self, age_seconds: float, pending_seconds: float = 0.0, *, called: bool = False) -> None:
         """Take in a task that was pending at one age, 0 if it was not asked before, and ready at another.
 

@@ -56,6 +56,15 @@ def test_before_anything_is_learned_polls_thin_out_with_the_age() -> None:
     assert latency.next_poll(80.0) == 10.0
 
 
+def test_what_was_learned_before_outweighs_the_first_task_that_ends() -> None:
+    latency = Latency()
+    latency.recall(None)
+    assert latency.median is None
+    latency.recall(4.0)
+    latency.learn(2.0, 2.0)
+    assert latency.median == pytest.approx(4.0, rel=0.1)
+
+
 def test_the_median_follows_an_upstream_that_becomes_slower() -> None:
     latency = Latency()
     for ready in (*[4.0] * 50, *[8.0] * 50):
