@@ -68,6 +68,7 @@ def make_app() -> Celery:
             # Hints need no acknowledgement in Redis. With one, a Redis that dies under as many messages as there are
             # processes leaves a worker that counts them as unfinished for ever and takes no more.
             "ack_emulation": False,
+            "max_retries": 0,  # of a sender's connection; without it each hint would wait 6 s for a broker that is away
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,

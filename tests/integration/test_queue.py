@@ -1,8 +1,10 @@
 """What a worker does with a broker that goes away under a message."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kombu import Consumer, Queue
 
 from cleanplate import queue
@@ -25,3 +27,16 @@ def test_a_worker_under_whose_messages_redis_died_can_take_more(tmp_path: Path) 
     taken[0].ack_log_error(queue.log, connection.connection_errors)
     assert channel.qos.can_consume()
     connection.release()
+
+
+def test_who_sends_does_not_wait_for_a_broker_that_refuses(
+    configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waited(seconds: float) -> None:
+        raise AssertionError(f"it slept {seconds} s")
+
+    configure(REDIS_URL="redis://127.0.0.1:9/0")
+    monkeypatch.setattr(queue, "app", queue.make_app())
+    monkeypatch.setattr(queue, "_muted_until", 0.0)
+    monkeypatch.setattr("kombu.utils.functional.sleep", waited)
+    assert not queue.send("notify", "evt_1")
