@@ -18,8 +18,11 @@ demo: $(VENV)/.ready ## Erase 12 product photos end to end; PHOTOS=dir takes you
 up: $(VENV)/.ready ## Keep the whole stack running on this machine
 	@$(BIN)/cleanplate up
 
+# The journeys mostly wait, so they run beside the others; what they said comes after.
 test: lint ## Run every linter and test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest tests/journeys >$(VENV)/journeys.log 2>&1 & journeys=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/journeys; others=$$?; \
+	wait $$journeys; told=$$?; cat $(VENV)/journeys.log; exit $$((others || told))
 
 lint: $(VENV)/.ready-dev ## Run the linters: style, types, import rules
 	@$(BIN)/ruff check
