@@ -30,7 +30,6 @@ POLLS = [
     {"where": "poll", "what": "not_found", "nth": [25]},
     {"where": "poll", "what": "status", "code": 500, "nth": [35]},
     {"where": "poll", "what": "drop_before", "nth": [40]},
-    {"where": "poll", "what": "unknown_status", "nth": [45]},
 ]
 FAILURES = Counter(
     ["upstream_rejected", "foreign_host", "foreign_host", "upstream_error", "content_moderated", "upstream_changed"]
@@ -45,9 +44,15 @@ def test_what_can_be_saved_is_stored_and_the_rest_fails_with_its_reason(begin: B
     story.stack.simulator("POST", "faults", [*DELIVERIES, *SUBMITS, *POLLS])
     story.upload(photos)
     eventually(lambda: story.paid() > 22)  # past the submits that fail by themselves
-    newest = story.stack.simulator("GET", "ledger")["data"][-1]["id"]
-    foreign = {"where": "poll", "what": "foreign_sample_url", "value": "https://example.com/x.png", "task": newest}
-    story.stack.simulator("POST", "faults", [foreign])
+    changed, foreign = (entry["id"] for entry in story.stack.simulator("GET", "ledger")["data"][-2:])
+    story.stack.simulator(
+        "POST",
+        "faults",
+        [
+            {"where": "poll", "what": "unknown_status", "task": changed},
+            {"where": "poll", "what": "foreign_sample_url", "value": "https://example.com/x.png", "task": foreign},
+        ],
+    )
     figures = story.end(120)
     assert story.errors() == FAILURES
     assert figures.succeeded == len(photos) - FAILURES.total()
