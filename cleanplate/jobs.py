@@ -217,19 +217,21 @@ def rescue(tx: Transaction, worker: str, *, hold_seconds: float, limit: int = 20
     return adopted
 
 
-def held(tx: Transaction, worker: str) -> dict[str, State]:
-    """Return the jobs that ``worker`` leases, and their states."""
-    mine = select(Job.id, Job.state).where(Job.owner == worker, Job.state.in_(_literals(LEASED)))
-    return {id_: State(state) for id_, state in tx.execute(mine)}
+def held(tx: Transaction, worker: str) -> dict[str, tuple[State, int]]:
+    """Return the jobs that ``worker`` leases, each with its state and the number of its newest attempt."""
+    mine = select(Job.id, Job.state, Job.attempts).where(Job.owner == worker, Job.state.in_(_literals(LEASED)))
+    return {id_: (State(state), attempts) for id_, state, attempts in tx.execute(mine)}
 
 
-def regain(tx: Transaction, worker: str, strays: Iterable[str]) -> list[str]:
+def regain(tx: Transaction, worker: str, strays: Mapping[str, tuple[State, int]]) -> list[str]:
     """Set jobs going again that ``worker`` leases and does not carry, since it never heard that it got them.
 
+    ``strays`` are as :func:`held` told of them; one that has changed since is left alone, for it may be carried now.
     It has sent none that is ``sending``: it sends when it hears of its slot. Returns those in flight, for it to poll.
     """
-    states = held(tx, worker)
-    ids = {state: [id_ for id_ in strays if states.get(id_) is state] for state in LEASED}
+    now = held(tx, worker)
+    still = {id_: state for id_, (state, number) in strays.items() if now.get(id_) == (state, number)}
+    ids = {state: [id_ for id_ in still if still[id_] is state] for state in LEASED}
     never = {"outcome": "not_accepted", "detail": "never sent", "answered_at": 0.0}
     back = {"owner": worker, "account": None}
     reason = "its worker did not hear that it was its own"

@@ -213,10 +213,12 @@ class Conveyor:
         """Find what a commit gave us whose answer was lost: ours by the rows, and carried by nobody for two looks."""
         if time.monotonic() > self._doubtful_until and not self._strays:
             return []
+        line = self._writer.line()
         rows = await self._db(jobs.held, self._worker)
-        self._writer.seat(job_id for job_id, state in rows.items() if state is State.SENDING)
+        sending = {job_id for job_id, (state, _) in rows.items() if state is State.SENDING}
+        self._writer.seat({job_id: place for job_id, place in line.items() if job_id in sending})
         strays = set(rows).difference(self._carried.values())
-        sure, self._strays = strays & self._strays, strays - self._strays
+        sure, self._strays = {job_id: rows[job_id] for job_id in strays & self._strays}, strays - self._strays
         return await self._db(jobs.regain, self._worker, sure) if sure else []
 
     # -- tools ---------------------------------------------------------------------------------------------------------

@@ -89,9 +89,13 @@ class Writer:
         self._asks = True
         self._work.set()
 
-    def seat(self, job_ids: Iterable[str]) -> None:
-        """Tell those of the jobs that are in line that they have a slot."""
-        self._serve(job_ids, granted=True)
+    def line(self) -> dict[str, Place]:
+        """Return who stands in line now."""
+        return dict(self._line)
+
+    def seat(self, places: Mapping[str, Place]) -> None:
+        """Tell those who still stand in these places that they have a slot; who has come back to the line has none."""
+        self._serve([job_id for job_id, place in places.items() if self._line.get(job_id) is place], granted=True)
 
     def close_line(self) -> None:
         """Give nobody a slot any more, but for those whom the turn under way seats: in the rows they send already."""

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from cleanplate import db, jobs
 from cleanplate.models import Job
@@ -192,3 +193,15 @@ def test_no_slot_is_free_while_nobody_knows_whether_the_upstream_is_busy_with_it
     rescue()
     with db.transaction() as tx:
         assert rows.seats(tx, "saviour", [waiting]) == (set(), set())
+
+
+def test_a_stray_that_has_been_sent_again_since_it_was_seen_is_left_alone() -> None:
+    job_id = left_by(60.0, State.SENDING)
+    with db.transaction() as tx:
+        seen = jobs.held(tx, rows.WORKER)
+        tx.execute(update(Job).where(Job.id == job_id).values(attempts=Job.attempts + 1))
+        assert jobs.regain(tx, rows.WORKER, seen) == []
+    assert row(job_id).state == "sending"
+    with db.transaction() as tx:
+        jobs.regain(tx, rows.WORKER, jobs.held(tx, rows.WORKER))
+    assert row(job_id).state == "queued"

@@ -149,8 +149,23 @@ def test_who_has_a_slot_already_is_told_so() -> None:
     async def story(books: Books, made: Writer) -> None:
         waiting = asyncio.create_task(made.slot("job", 1))
         await books.turned.acquire()
-        made.seat(["another", "job"])
+        made.seat(made.line())
         assert await waiting
+
+    run(story)
+
+
+def test_who_was_refused_and_has_come_back_to_the_line_is_not_taken_for_who_stood_there_before() -> None:
+    async def story(books: Books, made: Writer) -> None:
+        before = asyncio.create_task(made.slot("job", 0))
+        await books.turned.acquire()
+        seen = made.line()
+        again = asyncio.create_task(made.slot("job", 0))
+        assert not await before
+        made.seat(seen)
+        await books.turned.acquire()
+        assert not again.done(), "it would be sent without a slot and without a row in the ledger"
+        again.cancel()
 
     run(story)
 
