@@ -1,6 +1,7 @@
 """A migrated database, empty for each test, and the settings and messages of the process under test."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,9 +10,11 @@ from sqlalchemy import Engine, delete, make_url
 
 from cleanplate import db, queue, settings
 from cleanplate.models import Base
-from cleanplate.storage import open_store
+from cleanplate.storage import Store, open_store
+from tests import web
 from tests.api import Api, configured, serving
 from tests.servers import fresh_database
+from tests.upstream import Upstream
 
 Hints = list[tuple[str, str]]
 
@@ -70,6 +73,24 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     yield set_all
     monkeypatch.undo()
     settings.get.cache_clear()
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """A very small upstream, listening."""
+    made = Upstream()
+    with web.serving(made.answer) as site:
+        made.site = site
+        yield made
+        made.answers.set()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty directory store."""
+    made = open_store((tmp_path / "objects").as_uri())
+    made.prepare()
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from cleanplate import accounts, db, ids, jobs
 from cleanplate.models import Account, Attempt, Job, Worker
 from cleanplate.states import TERMINAL, State
-from cleanplate.storage import Store, open_store
+from cleanplate.storage import Store
 from tests import rows, web
 from tests.servers import wait_until
 from tests.upstream import Upstream, carrying
@@ -26,22 +25,6 @@ from worker import capacity, conveyor
 pytestmark = pytest.mark.usefixtures("database")
 
 Hints = list[tuple[str, str]]
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    made = Upstream()
-    with web.serving(made.answer) as site:
-        made.site = site
-        yield made
-        made.answers.set()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = open_store((tmp_path / "objects").as_uri())
-    made.prepare()
-    return made
 
 
 @pytest.fixture(autouse=True)

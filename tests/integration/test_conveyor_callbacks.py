@@ -1,8 +1,7 @@
 """A conveyor that is called back, on a real database, with an upstream that nobody polls in vain."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from sqlalchemy import func, select, text
 from cleanplate import callbacks, db, ids
 from cleanplate.models import Attempt, Job
 from cleanplate.states import State
-from cleanplate.storage import Store, open_store
+from cleanplate.storage import Store
 from tests import rows, web
 from tests.servers import wait_until
 from tests.upstream import Upstream, carrying
@@ -21,22 +20,6 @@ from worker import calls, conveyor, latency, sweep
 pytestmark = pytest.mark.usefixtures("database")
 
 PUBLIC_URL = "https://cleanplate.example"
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    made = Upstream()
-    with web.serving(made.answer) as site:
-        made.site = site
-        yield made
-        made.answers.set()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = open_store((tmp_path / "objects").as_uri())
-    made.prepare()
-    return made
 
 
 @pytest.fixture(autouse=True)
