@@ -3,26 +3,26 @@
 Fields, addresses and statuses are those of the vendor's page for FLUX Erase; docs/upstream.md tells how sure each is.
 """
 
-import asyncio
 import base64
 import json
 import math
 import re
 from collections.abc import Mapping
-from contextlib import aclosing
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
+import yarl
 
 from cleanplate.settings import Settings
 
 SUBMIT_PATH: Final = "/v1/flux-tools/erase-v1"
-SUBMIT_TIMEOUT: Final = httpx.Timeout(connect=5.0, read=20.0, write=20.0, pool=5.0)
-POLL_TIMEOUT: Final = httpx.Timeout(connect=5.0, read=10.0, write=10.0, pool=5.0)
+SUBMIT_TIMEOUT: Final = aiohttp.ClientTimeout(total=50.0, connect=10.0, sock_connect=5.0, sock_read=20.0)
+"""``connect`` is the wait for a connection, old or new; ``total`` also ends a server that stops reading."""
+POLL_TIMEOUT: Final = aiohttp.ClientTimeout(total=15.0, connect=10.0, sock_connect=5.0)
 # Below the idle time of common load balancers: a submit on a connection that the other side has just closed
 # cannot be told from one whose answer was lost.
 KEEPALIVE_SECONDS: Final = 15.0
@@ -46,26 +46,43 @@ class ForeignHostError(Exception):
     """An address that the key must not be sent to."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the upstream answered, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body as JSON. Raises one of :data:`UNREADABLE`."""
+        return json.loads(self.body)
+
+
 def host_allowed(url: str, hosts: tuple[str, ...]) -> bool:
     """Return whether ``url`` leads to one of ``hosts``, where ``.x`` takes subdomains of x in.
 
     It must be https, except on loopback and for an entry that says ``http://name`` itself. It is parsed by the library
-    that sends it, so that both see the same host, and a host with a letter that parsers disagree on is none.
+    that polls it and by the one that downloads, and a host that they do not agree on is none.
     """
-    host = _host(url)
-    if not HOST.fullmatch(host):
-        return False
-    scheme = httpx.URL(url).scheme
-    if scheme == "http" and f"http://{host}" in hosts:
-        return True
-    if scheme != "https" and not (scheme == "http" and LOOPBACK.fullmatch(host)):
-        return False
-    return any(host == entry.lstrip(".") or (entry.startswith(".") and host.endswith(entry)) for entry in hosts)
+    return _address(url, hosts) is not None
 
 
 @lru_cache(maxsize=4096)  # a task is polled several times at the same address
-def _address(url: str, hosts: tuple[str, ...]) -> httpx.URL | None:
-    return httpx.URL(url) if host_allowed(url, hosts) else None
+def _address(url: str, hosts: tuple[str, ...]) -> yarl.URL | None:
+    try:
+        address = yarl.URL(url)
+        host, scheme = address.host or "", address.scheme
+    except (ValueError, TypeError):
+        return None
+    if not HOST.fullmatch(host) or host != _host(url):
+        return None
+    if scheme == "http" and f"http://{host}" in hosts:
+        return address
+    if scheme != "https" and not (scheme == "http" and LOOPBACK.fullmatch(host)):
+        return None
+    named = any(host == entry.lstrip(".") or (entry.startswith(".") and host.endswith(entry)) for entry in hosts)
+    return address if named else None
 
 
 def payload(image: bytes, mask: bytes, fields: dict[str, Any]) -> bytes:
@@ -90,28 +107,30 @@ class Upstream:
         self._base = settings.bfl_base_url.rstrip("/")
         self._hosts = settings.bfl_hosts
         self._key = settings.bfl_api_key.get_secret_value() if settings.bfl_api_key else ""
-        limits = httpx.Limits(max_connections=2 * settings.bfl_max_in_flight + 32, keepalive_expiry=KEEPALIVE_SECONDS)
-        # Without httpx's client around it: cookies, redirects and the merging of URLs, none of which we want, are
-        # half of what a poll costs.
-        self._transport = AiohttpTransport(limits=limits, trust_env=False)
-        self._headers = httpx.Headers(
-            {
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=2 * settings.bfl_max_in_flight + 32,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+                ssl=httpx.create_ssl_context(trust_env=False),
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={
                 "accept": "application/json",
                 "content-type": "application/json",
                 "user-agent": "cleanplate",
                 "x-key": self._key,
-            }
+            },
         )
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._transport.aclose()
+        await self._session.close()
 
-    async def submit(self, body: bytes) -> httpx.Response:
+    async def submit(self, body: bytes) -> Answer:
         """POST one erase job. Raises :class:`NeverSentError`, :class:`NoAnswerError` or :class:`ForeignHostError`."""
         return await self._send("POST", f"{self._base}{SUBMIT_PATH}", SUBMIT_TIMEOUT, body)
 
-    async def poll(self, polling_url: str) -> httpx.Response:
+    async def poll(self, polling_url: str) -> Answer:
         """GET a task's state at the address that the upstream gave. Raises as :meth:`submit`."""
         return await self._send("GET", polling_url, POLL_TIMEOUT)
 
@@ -119,30 +138,18 @@ class Upstream:
         """Return where to poll a task whose answer named no address."""
         return f"{self._base}/v1/get_result?id={quote(task_id, safe='')}"
 
-    async def _send(self, method: str, url: str, limits: httpx.Timeout, body: bytes | None = None) -> httpx.Response:
+    async def _send(self, method: str, url: str, limits: aiohttp.ClientTimeout, body: bytes | None = None) -> Answer:
         address = _address(url, self._hosts)
         if address is None:
             raise ForeignHostError(_host(url))
-        extensions = {"timeout": limits.as_dict()}
-        request = httpx.Request(method, address, headers=self._headers, content=body, extensions=extensions)
         try:
-            # The transport knows no limit for writing: a server that stops reading would hold the request for ever.
-            async with asyncio.timeout(_whole(limits)):
-                response = await self._transport.handle_async_request(request)
-                async with aclosing(response):
-                    await response.aread()
-                return response
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            # httpx-aiohttp maps a server that hung up after it had the request to ConnectTimeout as well, so only
-            # what aiohttp itself said tells whether a connection was ever made.
-            cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
-            if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-                raise NeverSentError(type(cause).__name__) from error
-            raise NoAnswerError(type(cause).__name__) from error
-
-
-def _whole(limits: httpx.Timeout) -> float:
-    return sum(seconds or 0.0 for seconds in (limits.pool, limits.connect, limits.write, limits.read))
+            call = self._session.request(method, address, data=body, timeout=limits, allow_redirects=False)
+            async with call as response:
+                return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NeverSentError(type(error).__name__) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise NoAnswerError(type(error).__name__) from error
 
 
 def _host(url: str) -> str:
@@ -155,10 +162,10 @@ def _host(url: str) -> str:
 # What the upstream says may be anything; only what a row, a log line and a clock can hold goes further.
 
 
-def retry_after(response: httpx.Response) -> float | None:
+def retry_after(answer: Answer) -> float | None:
     """Return the seconds of a Retry-After header, 120 at most, or None when there is none or it is a date."""
     try:
-        seconds = float(response.headers["retry-after"])
+        seconds = float(answer.headers["retry-after"])
     except (KeyError, ValueError):
         return None
     return min(max(0.0, seconds), RETRY_AFTER_MOST) if math.isfinite(seconds) else None

@@ -1,6 +1,6 @@
 """Poll: one look at a task, and what its answer means."""
 
-import httpx
+from http import HTTPStatus
 
 from cleanplate.outcomes import Ended, ErrorCode, Garbled, NoAnswer, NotFound, Pending, PollOutcome, ResultReady
 from worker import bfl
@@ -20,14 +20,14 @@ async def poll(upstream: bfl.Upstream, polling_url: str, delivery_hosts: tuple[s
         return Ended(ErrorCode.FOREIGN_HOST, f"the polling address is on a foreign host: {error}")
     except (bfl.NeverSentError, bfl.NoAnswerError) as error:
         return NoAnswer(f"no answer to a poll ({error})")
-    if response.status_code == httpx.codes.NOT_FOUND:
+    if response.status == HTTPStatus.NOT_FOUND:
         return NotFound()
-    if response.status_code != httpx.codes.OK:
-        return NoAnswer(f"the upstream answered {response.status_code} to a poll", bfl.retry_after(response))
+    if response.status != HTTPStatus.OK:
+        return NoAnswer(f"the upstream answered {response.status} to a poll", bfl.retry_after(response))
     return _meaning(response, delivery_hosts)
 
 
-def _meaning(response: httpx.Response, delivery_hosts: tuple[str, ...]) -> PollOutcome:
+def _meaning(response: bfl.Answer, delivery_hosts: tuple[str, ...]) -> PollOutcome:
     try:
         answer = response.json()
         status = answer["status"]

@@ -1,8 +1,7 @@
 """Submit: one paid POST, and what its answer means. Nothing is ever sent twice from here."""
 
+from http import HTTPStatus
 from typing import Any
-
-import httpx
 
 from cleanplate.outcomes import Accepted, Blocked, ErrorCode, NotAccepted, Rejected, SubmitOutcome, Unconfirmed
 from worker import bfl
@@ -30,8 +29,8 @@ async def submit(upstream: bfl.Upstream, body: bytes) -> SubmitOutcome:
     return _meaning(upstream, response)
 
 
-def _meaning(upstream: bfl.Upstream, response: httpx.Response) -> SubmitOutcome:
-    status, words = response.status_code, bfl.words(response.content.decode(errors="replace"))
+def _meaning(upstream: bfl.Upstream, response: bfl.Answer) -> SubmitOutcome:
+    status, words = response.status, bfl.words(response.body.decode(errors="replace"))
     match status:
         case 200 | 201 | 202:
             outcome = _accepted(upstream, response)
@@ -43,14 +42,14 @@ def _meaning(upstream: bfl.Upstream, response: httpx.Response) -> SubmitOutcome:
             outcome = Blocked("access", f"the upstream refuses the key ({status}): {words}")
         case 400 | 413 | 422:
             outcome = Rejected(ErrorCode.UPSTREAM_REJECTED, f"{status}: {words}")
-        case _ if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             outcome = Unconfirmed(f"the upstream answered {status}")
         case _:
             outcome = Blocked("unexpected", f"the upstream answered {status} to a submit: {words}")
     return outcome
 
 
-def _accepted(upstream: bfl.Upstream, response: httpx.Response) -> SubmitOutcome:
+def _accepted(upstream: bfl.Upstream, response: bfl.Answer) -> SubmitOutcome:
     try:
         answer = response.json()
         task_id = answer["id"]

@@ -3,7 +3,7 @@ import json
 import socket
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,7 +141,7 @@ def test_a_poll_that_breaks_off_tells_nothing(answer: web.Answer) -> None:
 
 
 def test_a_poll_that_is_never_answered_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bfl, "POLL_TIMEOUT", httpx.Timeout(1.0, read=0.1))
+    monkeypatch.setattr(bfl, "POLL_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
     assert isinstance(outcome_of(web.stays_silent), NoAnswer)
 
 
@@ -165,6 +165,6 @@ answers = st.fixed_dictionaries(
 @settings(max_examples=200)
 @given(answers | json_values)
 def test_no_json_at_all_makes_the_reading_stumble(answer: Any) -> None:
-    outcome = _meaning(httpx.Response(200, content=json.dumps(answer).encode()), DELIVERY)
+    outcome = _meaning(bfl.Answer(200, {}, json.dumps(answer).encode()), DELIVERY)
     if isinstance(outcome, Ended | Garbled):
         assert outcome.detail.isprintable()

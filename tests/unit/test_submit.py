@@ -2,7 +2,7 @@ import asyncio
 import socket
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
 
 from cleanplate.outcomes import Accepted, Blocked, ErrorCode, NotAccepted, Rejected, SubmitOutcome, Unconfirmed
@@ -142,7 +142,7 @@ def test_a_server_that_took_the_request_and_broke_off_may_bill_it(answer: web.An
 
 
 def test_a_server_that_took_the_request_and_says_nothing_may_bill_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bfl, "SUBMIT_TIMEOUT", httpx.Timeout(1.0, read=0.1))
+    monkeypatch.setattr(bfl, "SUBMIT_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.1))
     assert isinstance(outcome_of(web.stays_silent), Unconfirmed)
 
 
