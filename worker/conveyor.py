@@ -160,23 +160,26 @@ class Conveyor:
         return moved
 
     async def _follow(self, flight: Flight, bell: asyncio.Event) -> None:
-        while not self._draining.is_set():
-            pause = flight.pause or self._latency.next_poll(flight.age, called=flight.called)
-            rung = await self._wait(bell, pause)
-            if self._draining.is_set():
-                return
-            flight.called |= rung
-            flight.polled()
-            outcome = await poll(self._upstream, flight.polling_url, self._settings.bfl_delivery_hosts)
-            if isinstance(outcome, Pending):
-                flight.still_pending()
-            age = flight.age
-            change = meaning.of_poll(flight, outcome, self._worker, self._settings.upstream_timeout_seconds)
-            if change is None:
-                continue
-            if await self._writer.write(change) and flight.first_hand and isinstance(outcome, ResultReady):
-                self._latency.learn(age, age if rung else flight.pending_age, called=flight.called)
-            return
+        with self._latency.watching():
+            while not self._draining.is_set():
+                pause = flight.pause or self._latency.next_poll(flight.age, called=flight.called)
+                flight.called |= (rung := await self._wait(bell, pause))
+                if self._draining.is_set() or await self._ended(flight, rung=rung):
+                    return
+
+    async def _ended(self, flight: Flight, *, rung: bool) -> bool:
+        """Look at the task once, and return whether nothing is left to look for."""
+        flight.polled()
+        outcome = await poll(self._upstream, flight.polling_url, self._settings.bfl_delivery_hosts)
+        if isinstance(outcome, Pending):
+            flight.still_pending()
+        age = flight.age
+        change = meaning.of_poll(flight, outcome, self._worker, self._settings.upstream_timeout_seconds)
+        if change is None:
+            return False
+        if await self._writer.write(change) and flight.first_hand and isinstance(outcome, ResultReady):
+            self._latency.learn(age, age if rung else flight.pending_age, called=flight.called)
+        return True
 
     # -- lanes ---------------------------------------------------------------------------------------------------------
 

@@ -1,3 +1,4 @@
+import heapq
 import math
 import random
 
@@ -37,7 +38,7 @@ def test_the_next_poll_is_always_ahead_and_never_far_past_the_first_answers(samp
     latency = taught(*samples)
     wait = latency.next_poll(age)
     assert wait >= STEP_LEAST
-    assert wait <= (max(STEP_MOST, latency.median) if latency.median else max(STEP_LEAST, age / 8))
+    assert wait <= max(STEP_MOST, latency.median or 0.0, age / 8)
 
 
 @given(st.lists(seconds, min_size=1, max_size=30))
@@ -52,8 +53,33 @@ def test_what_is_learned_stays_among_what_was_seen(samples: list[float]) -> None
 
 def test_before_anything_is_learned_polls_thin_out_with_the_age() -> None:
     latency = Latency()
-    assert latency.next_poll(0.0) == STEP_LEAST
+    assert latency.next_poll(0.0) == 1.5
     assert latency.next_poll(80.0) == 10.0
+
+
+def test_a_quick_upstream_is_not_left_waiting_for_long_even_before_much_is_known_of_it() -> None:
+    assert taught(0.3).next_poll(0.0) < 0.3
+
+
+@pytest.mark.parametrize(("jobs", "polls", "late"), [(48, 10.5, 0.2), (240, 8.7, 0.135), (2400, 8.2, 0.125)])
+def test_many_slots_that_begin_at_once_knowing_nothing_learn_in_few_polls(jobs: int, polls: float, late: float) -> None:
+    draw = random.Random(1)
+    latency, waiting = Latency(flying=24), jobs - 24
+    asked, delay = 0, 0.0
+    flights = sorted((latency.next_poll(0.0), 0.0, 0.0, log_normal(draw, 4.0, 0.25)) for _ in range(24))
+    while flights:
+        now, began, before, ready = heapq.heappop(flights)
+        asked, age = asked + 1, now - began
+        if age < ready:
+            heapq.heappush(flights, (now + latency.next_poll(age), began, age, ready))
+            continue
+        latency.learn(age, before)
+        delay += age - ready
+        if waiting:
+            waiting -= 1
+            heapq.heappush(flights, (now + latency.next_poll(0.0), now, 0.0, log_normal(draw, 4.0, 0.25)))
+    assert asked / jobs < polls
+    assert delay / jobs < late
 
 
 def test_what_was_learned_before_outweighs_the_first_task_that_ends() -> None:
@@ -75,7 +101,7 @@ def test_the_median_follows_an_upstream_that_becomes_slower() -> None:
 
 def test_the_median_follows_an_upstream_that_becomes_faster_than_the_first_poll() -> None:
     latency = Latency()
-    for ready in (*[8.0] * 50, *[2.0] * 80):
+    for ready in (*[8.0] * 50, *[2.0] * 120):
         before, age, _ = watched(latency, ready)
         latency.learn(age, before)
     assert latency.median == pytest.approx(2.0, rel=0.15)
@@ -123,7 +149,7 @@ def test_callbacks_that_do_not_come_are_soon_not_waited_for_and_are_again_when_t
     latency = Latency(called=1.0)
     for _ in range(7):
         latency.learn(4.0, 3.9)
-    assert watched(latency, 4.0) == watched(Latency(latency.median, latency.spread), 4.0)
+    assert watched(latency, 4.0) == watched(Latency(latency.median, latency.spread, latency.tasks), 4.0)
     for _ in range(7):
         latency.learn(4.0, 4.0, called=True)
     assert latency.next_poll(0.0) > 4.0
