@@ -9,16 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import Select, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from cleanplate import batches, outbox, queue, settings
+from cleanplate import batches, moves, outbox, queue, settings
 from cleanplate.db import Transaction
 from cleanplate.models import Attempt, Job, JobEvent, Worker
-from cleanplate.records import update_from
 from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
 
 
@@ -52,15 +50,8 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     for change in wishes.values():
         for source in change.sources:
             require(source, change.target)
-    rows = _lock(tx, wishes)
-    granted = [wishes[row.id] for row in rows if _guard(row, wishes[row.id])]
-    if not granted:
-        return set()
-    _write(tx, granted)
-    tx.execute(
-        insert(JobEvent),
-        [{"job_id": c.job_id, "state": c.target, "reason": c.reason, "worker": worker} for c in granted],
-    )
+    moved = moves.move(tx, [_wish(change) for change in wishes.values()], worker)
+    granted = [change for change in wishes.values() if change.job_id in moved]
     ended = [change for change in granted if change.target in TERMINAL]
     if ended:
         _add_up_costs(tx, [c.job_id for c in ended])
@@ -70,20 +61,23 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     for change in granted:
         if change.target is State.READY:
             tx.after_commit(partial(queue.send, "finalize", change.job_id))
-    return {change.job_id for change in granted}
+    return moved
 
 
-def _lock(tx: Transaction, ids: Iterable[str]) -> Sequence[Row[str, str, str | None]]:
-    query = select(Job.id, Job.state, Job.owner).where(Job.id.in_(list(ids))).order_by(Job.id).with_for_update()
-    return tx.execute(query).all()
-
-
-def _guard(row: Row[str, str, str | None], change: Change) -> bool:
-    return State(row.state) in change.sources and change.owner in {None, row.owner}
+def _wish(change: Change) -> moves.Row:
+    return moves.wish(
+        id_=change.job_id,
+        sources=change.sources,
+        owner=change.owner,
+        number=None,
+        reason=change.reason,
+        job=_columns(change),
+        attempt=change.attempt,
+    )
 
 
 def _columns(change: Change) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": change.job_id, **change.values, "state": change.target}
+    row: dict[str, Any] = {**change.values, "state": change.target}
     if change.target not in LEASED:
         row["owner"] = None
     if change.target in TERMINAL:
@@ -95,26 +89,12 @@ def _columns(change: Change) -> dict[str, Any]:
     return row
 
 
-def _write(tx: Transaction, granted: Sequence[Change]) -> None:
-    rows = sorted((_columns(change) for change in granted), key=_shape)
-    for _, group in groupby(rows, key=_shape):
-        update_from(tx, Job, ("id",), list(group))
-    ledger = sorted(({"job_id": c.job_id, **c.attempt} for c in granted if c.attempt), key=_shape)
-    for _, group in groupby(ledger, key=_shape):
-        newest = select(Job.attempts).where(Job.id == Attempt.job_id).scalar_subquery()
-        update_from(tx, Attempt, ("job_id",), list(group), Attempt.number == newest)
-
-
 def _add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
     """Sum what the upstream charged; a task that named no price counts with the expected one."""
     price = func.coalesce(Attempt.cost_credits, settings.get().cost_credits)
     paid = (Attempt.job_id == Job.id) & Attempt.task_id.is_not(None)
     total = select(func.coalesce(func.sum(price), 0.0)).where(paid).scalar_subquery()
     tx.execute(update(Job).where(Job.id.in_(ids)).values(cost_credits=total))
-
-
-def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted(row))
 
 
 # -- whose turn it is --------------------------------------------------------------------------------------------------

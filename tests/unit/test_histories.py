@@ -97,7 +97,7 @@ class Histories(RuleBasedStateMachine):
         for source in change.sources:
             require(source, change.target)
         row = self.rows[change.job_id]
-        if not jobs._guard(row, change):
+        if row.state not in change.sources or change.owner not in {None, row.owner}:
             return False
         assert change.owner in {None, row.owner}, "who is late changes nothing that is another's by now"
         columns = jobs._columns(change)
