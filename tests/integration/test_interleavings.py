@@ -293,5 +293,5 @@ class Interleavings(RuleBasedStateMachine):
 def test_no_order_of_what_workers_do_breaks_a_promise(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert database
     monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.0)
-    often = settings(max_examples=12, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+    often = settings(max_examples=12, stateful_step_count=50, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Interleavings, settings=often)

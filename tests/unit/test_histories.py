@@ -306,7 +306,6 @@ def test_no_history_breaks_a_promise(monkeypatch: pytest.MonkeyPatch, long: bool
     often = settings(
         max_examples=5000 if long else 300,
         stateful_step_count=60,
-        deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],  # to explain a failure traces every line, which takes ten times as long
         suppress_health_check=list(HealthCheck),
