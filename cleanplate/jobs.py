@@ -26,8 +26,9 @@ from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
 class Change:
     """A wish: bring ``job_id`` to ``target`` if it stands in one of ``sources`` (and belongs to ``owner``, when given).
 
-    ``values`` are columns of the job, ``attempt`` columns of its newest attempt; ``due_in`` and ``window_in`` are
-    seconds from now for ``due_at`` and ``window_ends``.
+    ``number`` is the attempt that it is about, when it is about one: by now there may be a newer one. ``values`` are
+    columns of the job, ``attempt`` columns of its newest attempt; ``due_in`` and ``window_in`` are seconds from now for
+    ``due_at`` and ``window_ends``.
     """
 
     job_id: str
@@ -39,6 +40,7 @@ class Change:
     attempt: Mapping[str, Any] = field(default_factory=dict)
     due_in: float | None = None
     window_in: float | None = None
+    number: int | None = None
 
 
 def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = None) -> set[str]:
@@ -63,7 +65,7 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     )
     ended = [change for change in granted if change.target in TERMINAL]
     if ended:
-        _add_up_costs(tx, [c.job_id for c in ended])
+        add_up_costs(tx, [c.job_id for c in ended])
         finals = tx.scalars(_fresh([c.job_id for c in ended]).order_by(Job.id)).all()
         outbox.jobs_ended(tx, finals)
         batches.count_finals(tx, finals)
@@ -73,13 +75,19 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     return {change.job_id for change in granted}
 
 
-def _lock(tx: Transaction, ids: Iterable[str]) -> Sequence[Row[str, str, str | None]]:
-    query = select(Job.id, Job.state, Job.owner).where(Job.id.in_(list(ids))).order_by(Job.id).with_for_update()
+def _lock(tx: Transaction, ids: Iterable[str]) -> Sequence[Row[str, str, str | None, int]]:
+    query = (
+        select(Job.id, Job.state, Job.owner, Job.attempts)
+        .where(Job.id.in_(list(ids)))
+        .order_by(Job.id)
+        .with_for_update()
+    )
     return tx.execute(query).all()
 
 
-def _guard(row: Row[str, str, str | None], change: Change) -> bool:
-    return State(row.state) in change.sources and change.owner in {None, row.owner}
+def _guard(row: Row[str, str, str | None, int], change: Change) -> bool:
+    same = change.owner in {None, row.owner} and change.number in {None, row.attempts}
+    return same and State(row.state) in change.sources
 
 
 def _columns(change: Change) -> dict[str, Any]:
@@ -105,7 +113,7 @@ def _write(tx: Transaction, granted: Sequence[Change]) -> None:
         update_from(tx, Attempt, ("job_id",), list(group), Attempt.number == newest)
 
 
-def _add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
+def add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
     """Sum what the upstream charged; a task that named no price counts with the expected one."""
     price = func.coalesce(Attempt.cost_credits, settings.get().cost_credits)
     paid = (Attempt.job_id == Job.id) & Attempt.task_id.is_not(None)
