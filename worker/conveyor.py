@@ -27,6 +27,7 @@ from worker.flight import Flight, load_flights
 from worker.latency import Latency
 from worker.payload import load
 from worker.poll import poll
+from worker.session import Session, end_leases
 from worker.submit import submit
 from worker.writer import Effect, Writer
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 0.7
 LEASE_SECONDS: Final = 3.0
+SILENCE_SECONDS: Final = 1.5
+"""How long nothing must be heard of a worker whose session has ended, until it is dead: two heartbeats."""
 RESCUE_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 0.25
 AWAY_SECONDS: Final = 0.25
@@ -55,6 +58,7 @@ class Conveyor:
         self._ahead = min(64, max(8, settings.bfl_max_in_flight // 4))
         self._callbacks = callbacks.base(settings.public_url)
         self._calls = Calls()
+        self._session = Session(worker, self._calls)
         self._latency = Latency(called=1.0 if self._callbacks else 0.0)
         self._draining = asyncio.Event()
         self._wake_feed = asyncio.Event()
@@ -88,8 +92,7 @@ class Conveyor:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 lanes = [group.create_task(lane()) for lane in (self._feed, self._writer.lane)]
-                lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues)]
-                lanes += [group.create_task(self._calls.lane())] if self._callbacks else []
+                lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues, self._session.lane)]
                 await self._draining.wait()
                 await self._finish()
                 for lane_task in lanes:
@@ -211,6 +214,8 @@ class Conveyor:
     async def _rescues(self) -> None:
         hold = self._settings.unconfirmed_hold_seconds
         while not self._draining.is_set():
+            if self._session.age > SILENCE_SECONDS:  # the others have had as long to begin theirs after an outage
+                await self._db(end_leases, self._worker, LEASE_SECONDS - SILENCE_SECONDS)
             adopted = await self._db(partial(jobs.rescue, hold_seconds=hold), self._worker)
             adopted += await self._regained()
             for flight in await self._db(load_flights, adopted, self._upstream.polling_url) if adopted else []:
