@@ -24,8 +24,9 @@ from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
 class Change:
     """A wish: bring ``job_id`` to ``target`` if it stands in one of ``sources`` (and belongs to ``owner``, when given).
 
-    ``values`` are columns of the job, ``attempt`` columns of its newest attempt; ``due_in`` and ``window_in`` are
-    seconds from now for ``due_at`` and ``window_ends``.
+    ``number`` is the attempt that it is about, when it is about one: by now there may be a newer one. ``values`` are
+    columns of the job, ``attempt`` columns of its newest attempt; ``due_in`` and ``window_in`` are seconds from now for
+    ``due_at`` and ``window_ends``.
     """
 
     job_id: str
@@ -37,6 +38,7 @@ class Change:
     attempt: Mapping[str, Any] = field(default_factory=dict)
     due_in: float | None = None
     window_in: float | None = None
+    number: int | None = None
 
 
 def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = None) -> set[str]:
@@ -54,7 +56,7 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     granted = [change for change in wishes.values() if change.job_id in moved]
     ended = [change for change in granted if change.target in TERMINAL]
     if ended:
-        _add_up_costs(tx, [c.job_id for c in ended])
+        add_up_costs(tx, [c.job_id for c in ended])
         finals = tx.scalars(_fresh([c.job_id for c in ended]).order_by(Job.id)).all()
         outbox.jobs_ended(tx, finals)
         batches.count_finals(tx, finals)
@@ -69,7 +71,7 @@ def _wish(change: Change) -> moves.Row:
         id_=change.job_id,
         sources=change.sources,
         owner=change.owner,
-        number=None,
+        number=change.number,
         reason=change.reason,
         job=_columns(change),
         attempt=change.attempt,
@@ -89,7 +91,7 @@ def _columns(change: Change) -> dict[str, Any]:
     return row
 
 
-def _add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
+def add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
     """Sum what the upstream charged; a task that named no price counts with the expected one."""
     price = func.coalesce(Attempt.cost_credits, settings.get().cost_credits)
     paid = (Attempt.job_id == Job.id) & Attempt.task_id.is_not(None)

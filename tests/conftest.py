@@ -3,12 +3,18 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import servers
+
+# A property is held against inputs, not against the clock of a busy machine.
+settings.register_profile("cleanplate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cleanplate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="tell the stories of `make chaos` in their long form")
+    parser.addoption("--away", type=float, metavar="SECONDS", help="how long Redis and the store are away at length")
 
 
 @pytest.fixture(scope="session")

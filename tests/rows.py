@@ -139,4 +139,4 @@ def attempts(tx: Session, job_id: str) -> list[Attempt]:
 def seats(tx: Transaction, owner: str, ids_: Collection[str]) -> tuple[AbstractSet[str], AbstractSet[str]]:
     """Ask for slots for jobs that ``owner`` has claimed; return who holds one now and who is not its own any more."""
     turn = capacity.turn(tx, owner, [], [], dict.fromkeys(ids_))
-    return turn.seated, turn.lost
+    return turn.seated.keys(), turn.lost

@@ -1,21 +1,7 @@
-"""Callbacks as a conveyor hears of them: notifications of PostgreSQL, each of which wakes whoever waits for one job.
-
-A notification is a hint: one that is lost, because the connection was, costs time and nothing else.
-"""
+"""Callbacks as a conveyor hears of them: each wakes whoever waits for that job."""
 
 import asyncio
-import logging
-from typing import Final, NoReturn
 from weakref import WeakValueDictionary
-
-import psycopg
-
-from cleanplate import callbacks, db
-
-log = logging.getLogger(__name__)
-
-AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
-AWAY_SECONDS: Final = 1.0
 
 
 class Calls:
@@ -38,18 +24,3 @@ class Calls:
         """Wake everybody."""
         for bell in list(self._bells.values()):
             bell.set()
-
-    async def lane(self) -> NoReturn:
-        """Ring for each callback, until cancelled."""
-        while True:
-            try:
-                await self._listen()
-            except AWAY as error:
-                log.warning("callbacks are not heard (%s): polls go on, listening again soon", type(error).__name__)
-            await asyncio.sleep(AWAY_SECONDS)
-
-    async def _listen(self) -> None:
-        async with await db.connect_async() as connection:
-            await connection.execute(f"LISTEN {callbacks.CHANNEL}")
-            async for notification in connection.notifies():
-                self.ring(notification.payload)

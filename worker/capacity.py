@@ -34,11 +34,12 @@ def ensure(tx: Transaction, cap: int) -> None:
 class Turn:
     """What one transaction of a conveyor came to, in ids of jobs.
 
-    ``granted`` were changed as wished, ``seated`` hold a slot now, ``lost`` stood in line and are no longer its own.
+    ``granted`` were changed as wished, ``seated`` hold a slot now, each for the attempt of this number, ``lost`` stood
+    in line and are no longer its own.
     """
 
     granted: AbstractSet[str]
-    seated: AbstractSet[str]
+    seated: Mapping[str, int]
     lost: AbstractSet[str]
 
 
@@ -59,11 +60,11 @@ def turn(
     granted = jobs.apply(tx, changes, worker=worker)
     for effect in effects:
         effect(tx)
-    seated, lost = _seat(tx, worker, line) if line else (set(), set())
+    seated, lost = _seat(tx, worker, line) if line else ({}, set())
     return Turn(granted, seated, lost)
 
 
-def _seat(tx: Transaction, worker: str, line: Mapping[str, str | None]) -> tuple[set[str], set[str]]:
+def _seat(tx: Transaction, worker: str, line: Mapping[str, str | None]) -> tuple[dict[str, int], set[str]]:
     """Move as many of ``line`` (claimed by ``worker``, in this order) to ``sending`` as the account has slots for them.
 
     Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
@@ -75,16 +76,17 @@ def _seat(tx: Transaction, worker: str, line: Mapping[str, str | None]) -> tuple
     moved = jobs.apply(
         tx, [Change(id_, claimed, State.SENDING, "sending", worker, held) for id_ in chosen], worker=worker
     )
+    numbers: dict[str, int] = {}
     if moved:
         first = func.coalesce(Job.started_at, func.now())
         begun = update(Job).where(Job.id.in_(moved)).values(attempts=Job.attempts + 1, started_at=first)
-        numbers = tx.execute(begun.returning(Job.id, Job.attempts)).all()
+        numbers = {row.id: row.attempts for row in tx.execute(begun.returning(Job.id, Job.attempts))}
         of_all = {"account": ACCOUNT, "worker": worker}
         tx.execute(
             insert(Attempt),
-            [{"job_id": id_, "number": n, "callback_sha256": line[id_], **of_all} for id_, n in numbers],
+            [{"job_id": id_, "number": n, "callback_sha256": line[id_], **of_all} for id_, n in numbers.items()],
         )
-    return moved, set(chosen) - moved
+    return numbers, set(chosen) - moved
 
 
 def _free(tx: Transaction) -> int:

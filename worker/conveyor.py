@@ -16,17 +16,18 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from cleanplate import callbacks, db, jobs
 from cleanplate.jobs import Change
 from cleanplate.models import Job
-from cleanplate.outcomes import Blocked, NotAccepted, Pending, Rejected, ResultReady, SubmitOutcome, TryLater
+from cleanplate.outcomes import Accepted, Blocked, NotAccepted, Pending, Rejected, ResultReady, SubmitOutcome, TryLater
 from cleanplate.settings import Settings
 from cleanplate.states import State
 from cleanplate.storage import Store
-from worker import capacity, meaning, seating
+from worker import capacity, ledger, meaning, seating
 from worker.bfl import Upstream, extended
 from worker.calls import Calls
 from worker.flight import Flight, load_flights
 from worker.latency import Latency
 from worker.payload import load
 from worker.poll import poll
+from worker.session import Session, end_leases
 from worker.submit import submit
 from worker.writer import Effect, Writer
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 0.7
 LEASE_SECONDS: Final = 3.0
+SILENCE_SECONDS: Final = 1.5
+"""How long nothing must be heard of a worker whose session has ended, until it is dead: two heartbeats."""
 RESCUE_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 0.25
 AWAY_SECONDS: Final = 0.25
@@ -55,6 +58,7 @@ class Conveyor:
         self._ahead = min(64, max(8, settings.bfl_max_in_flight // 4))
         self._callbacks = callbacks.base(settings.public_url)
         self._calls = Calls()
+        self._session = Session(worker, self._calls)
         self._latency = Latency(called=1.0 if self._callbacks else 0.0)
         self._draining = asyncio.Event()
         self._wake_feed = asyncio.Event()
@@ -88,8 +92,7 @@ class Conveyor:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 lanes = [group.create_task(lane()) for lane in (self._feed, self._writer.lane)]
-                lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues)]
-                lanes += [group.create_task(self._calls.lane())] if self._callbacks else []
+                lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues, self._session.lane)]
                 await self._draining.wait()
                 await self._finish()
                 for lane_task in lanes:
@@ -121,13 +124,17 @@ class Conveyor:
         if body is None:
             return
         bell = self._calls.bell(job.id)
-        while await self._writer.slot(job.id, job.tag, (callback := callbacks.issue(self._callbacks)).sha256):
+        while True:
+            callback = callbacks.issue(self._callbacks)
+            number = await self._writer.slot(job.id, job.tag, callback.sha256)
+            if number is None:
+                return
             self._singles.discard(job.id)
             self._wake_feed.set()
             sent = time.monotonic()
             outcome = await submit(self._upstream, extended(body, callback.fields))
             flight = Flight.start(job.id, outcome, sent)
-            moved = await self._write_submit(job.id, outcome)
+            moved = await self._write_submit(job.id, number, outcome)
             if isinstance(outcome, NotAccepted | Blocked) and moved:
                 continue
             if flight is not None and moved:
@@ -152,11 +159,12 @@ class Conveyor:
             self._loading -= 1
         return None
 
-    async def _write_submit(self, job_id: str, outcome: SubmitOutcome) -> bool:
-        change = meaning.of_submit(job_id, outcome, self._worker, self._settings.unconfirmed_hold_seconds)
+    async def _write_submit(self, job_id: str, number: int, outcome: SubmitOutcome) -> bool:
+        change = meaning.of_submit(job_id, number, outcome, self._worker, self._settings.unconfirmed_hold_seconds)
         moved = await self._writer.write(change, meaning.effect_of_submit(outcome))
-        if not moved and (late := meaning.late_answer(job_id, outcome, self._worker)) is not None:
-            return await self._writer.write(late)
+        if not moved and isinstance(outcome, Accepted):
+            late = meaning.late_acceptance(job_id, number, outcome, self._worker)
+            return await self._writer.write(late, partial(ledger.paid_late, acceptance=late))
         return moved
 
     async def _follow(self, flight: Flight, bell: asyncio.Event) -> None:
@@ -206,6 +214,8 @@ class Conveyor:
     async def _rescues(self) -> None:
         hold = self._settings.unconfirmed_hold_seconds
         while not self._draining.is_set():
+            if self._session.age > SILENCE_SECONDS:  # the others have had as long to begin theirs after an outage
+                await self._db(end_leases, self._worker, LEASE_SECONDS - SILENCE_SECONDS)
             adopted = await self._db(partial(jobs.rescue, hold_seconds=hold), self._worker)
             adopted += await self._regained()
             for flight in await self._db(load_flights, adopted, self._upstream.polling_url) if adopted else []:
@@ -218,8 +228,7 @@ class Conveyor:
             return []
         line = self._writer.line()
         rows = await self._db(jobs.held, self._worker)
-        sending = {job_id for job_id, (state, _) in rows.items() if state is State.SENDING}
-        self._writer.seat({job_id: place for job_id, place in line.items() if job_id in sending})
+        self._writer.seat(line, {id_: number for id_, (state, number) in rows.items() if state is State.SENDING})
         strays = set(rows).difference(self._carried.values())
         sure, self._strays = {job_id: rows[job_id] for job_id in strays & self._strays}, strays - self._strays
         return await self._db(jobs.regain, self._worker, sure) if sure else []

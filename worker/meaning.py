@@ -1,6 +1,7 @@
 """From outcomes to changes: the one place that says what an answer of the upstream does to a job."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -31,7 +32,7 @@ CLAIMED: Final = frozenset({State.CLAIMED})
 SENDING: Final = frozenset({State.SENDING})
 UNCONFIRMED: Final = frozenset({State.UNCONFIRMED})
 INFLIGHT: Final = frozenset({State.INFLIGHT})
-RESEND_SECONDS: Final = 5.0
+RESEND_SECONDS: Final = 3.0
 NOT_FOUND_GRACE_SECONDS: Final = 30.0
 GARBLED_ALLOWED: Final = 3
 BLIND_PAUSE_SECONDS: Final = 1.0
@@ -45,11 +46,15 @@ def failed(
     return Change(job_id, sources, State.FAILED, f"{code}: {detail}", owner, values, **more)
 
 
-def of_submit(job_id: str, outcome: SubmitOutcome, worker: str, hold_seconds: float) -> Change:
-    """Return what the answer to a submit does to the job that was being sent."""
+def of_submit(job_id: str, number: int, outcome: SubmitOutcome, worker: str, hold_seconds: float) -> Change:
+    """Return what the answer to the attempt of this number does to the job that was being sent."""
+    return replace(_of_submit(job_id, outcome, worker, hold_seconds), number=number)
+
+
+def _of_submit(job_id: str, outcome: SubmitOutcome, worker: str, hold_seconds: float) -> Change:
     match outcome:
         case Accepted():
-            return _accepted(job_id, outcome, worker, SENDING)
+            return Change(job_id, SENDING, State.INFLIGHT, "accepted", worker, {"owner": worker}, _paid(outcome))
         case NotAccepted(detail) | Blocked(_, detail):
             ledger = {"outcome": "not_accepted", "detail": detail, "answered_at": 0.0}
             keep = {"owner": worker, "account": None}
@@ -62,15 +67,14 @@ def of_submit(job_id: str, outcome: SubmitOutcome, worker: str, hold_seconds: fl
     assert_never(outcome)
 
 
-def late_answer(job_id: str, outcome: SubmitOutcome, worker: str) -> Change | None:
+def late_acceptance(job_id: str, number: int, outcome: Accepted, worker: str) -> Change:
     """Return the change for an acceptance that comes after the job became unconfirmed: it is paid, so use it."""
-    return _accepted(job_id, outcome, None, UNCONFIRMED, worker) if isinstance(outcome, Accepted) else None
+    owner, told = {"owner": worker}, _paid(outcome)
+    return Change(job_id, UNCONFIRMED, State.INFLIGHT, "accepted", values=owner, attempt=told, number=number)
 
 
-def _accepted(
-    job_id: str, outcome: Accepted, guard: str | None, sources: frozenset[State], owner: str | None = None
-) -> Change:
-    ledger = {
+def _paid(outcome: Accepted) -> dict[str, Any]:
+    return {
         "outcome": "accepted",
         "detail": None,
         "answered_at": 0.0,
@@ -78,7 +82,6 @@ def _accepted(
         "polling_url": outcome.polling_url,
         "cost_credits": outcome.cost,
     }
-    return Change(job_id, sources, State.INFLIGHT, "accepted", guard, {"owner": owner or guard}, ledger)
 
 
 def effect_of_submit(outcome: SubmitOutcome) -> Callable[[Transaction], None]:

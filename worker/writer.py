@@ -5,7 +5,7 @@ lies one commit.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -35,12 +35,13 @@ class Wish:
 class Place:
     """A place in the line for slots, which is in the order of ``tag``.
 
-    ``callback_sha256`` is the digest of the callback that the submit will ask for.
+    ``callback_sha256`` is the digest of the callback that the submit will ask for, ``attempt`` what :meth:`Writer.slot`
+    returns.
     """
 
     tag: int
     callback_sha256: str | None
-    granted: asyncio.Future[bool]
+    attempt: asyncio.Future[int | None]
 
 
 class Writer:
@@ -70,16 +71,19 @@ class Writer:
         self._work.set()
         return await wish.granted
 
-    async def slot(self, job_id: str, tag: int, callback_sha256: str | None = None) -> bool:
-        """Wait in line for a slot, by ``tag``, and return whether the job has one now; it is no longer ours if not."""
+    async def slot(self, job_id: str, tag: int, callback_sha256: str | None = None) -> int | None:
+        """Wait in line for a slot, by ``tag``, and return the number of the attempt that the job now has one for.
+
+        None means that the job is no longer ours.
+        """
         if self._closed:
-            return False
-        self._leave(job_id, granted=False)
+            return None
+        self._leave(job_id, None)
         place = Place(tag, callback_sha256, asyncio.get_running_loop().create_future())
         self._line[job_id] = place
         self.look()
         try:
-            return await place.granted
+            return await place.attempt
         finally:
             if self._line.get(job_id) is place:
                 del self._line[job_id]
@@ -93,14 +97,15 @@ class Writer:
         """Return who stands in line now."""
         return dict(self._line)
 
-    def seat(self, places: Mapping[str, Place]) -> None:
-        """Tell those who still stand in these places that they have a slot; who has come back to the line has none."""
-        self._serve([job_id for job_id, place in places.items() if self._line.get(job_id) is place], granted=True)
+    def seat(self, line: Mapping[str, Place], attempts: Mapping[str, int]) -> None:
+        """Tell of the slots for these attempts those who stand in line as they did; who came back to it has none."""
+        still = {job_id for job_id, place in line.items() if self._line.get(job_id) is place}
+        self._serve({job_id: number for job_id, number in attempts.items() if job_id in still})
 
     def close_line(self) -> None:
         """Give nobody a slot any more, but for those whom the turn under way seats: in the rows they send already."""
         self._closed = True
-        self._serve(self._line.keys() - self._asked, granted=False)
+        self._serve(dict.fromkeys(self._line.keys() - self._asked))
 
     async def lane(self) -> None:
         """Write until cancelled."""
@@ -129,8 +134,8 @@ class Writer:
         for wish in wishes:
             if not wish.granted.done():
                 wish.granted.set_result(wish.change.job_id in turn.granted)
-        self._serve(turn.seated, granted=True)
-        self._serve(turn.lost, granted=False)
+        self._serve(turn.seated)
+        self._serve(dict.fromkeys(turn.lost))
         if self._closed:
             self.close_line()
 
@@ -142,11 +147,11 @@ class Writer:
         self._wishes = [wish for wish in self._wishes if taken[wish.change.job_id] is not wish]
         return list(taken.values())
 
-    def _serve(self, job_ids: Iterable[str], *, granted: bool) -> None:
-        for job_id in job_ids:
-            self._leave(job_id, granted=granted)
+    def _serve(self, attempts: Mapping[str, int | None]) -> None:
+        for job_id, number in attempts.items():
+            self._leave(job_id, number)
 
-    def _leave(self, job_id: str, *, granted: bool) -> None:
+    def _leave(self, job_id: str, attempt: int | None) -> None:
         place = self._line.pop(job_id, None)
-        if place is not None and not place.granted.done():
-            place.granted.set_result(granted)
+        if place is not None and not place.attempt.done():
+            place.attempt.set_result(attempt)

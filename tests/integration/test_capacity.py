@@ -213,7 +213,7 @@ def test_what_a_429_means_for_the_account_is_written_with_the_answer_so_no_other
     with_account(cap=8)
     first, second, third = claimed(3)
     take([first])
-    refused = meaning.of_submit(first, LIMIT, rows.WORKER, 30.0)
+    refused = meaning.of_submit(first, 1, LIMIT, rows.WORKER, 30.0)
     effect = meaning.effect_of_submit(LIMIT)
     assert effect is not None
     with db.transaction() as tx:
@@ -227,9 +227,11 @@ def test_a_slot_that_becomes_free_is_given_on_in_the_same_transaction() -> None:
     with_account(cap=1)
     first, second = claimed(2)
     take([first])
-    refused = meaning.of_submit(first, Rejected(ErrorCode.UPSTREAM_REJECTED, "422"), rows.WORKER, 30.0)
+    refused = meaning.of_submit(first, 1, Rejected(ErrorCode.UPSTREAM_REJECTED, "422"), rows.WORKER, 30.0)
     with db.transaction() as tx:
-        assert capacity.turn(tx, rows.WORKER, [refused], [], {second: None}) == capacity.Turn({first}, {second}, set())
+        assert capacity.turn(tx, rows.WORKER, [refused], [], {second: None}) == capacity.Turn(
+            {first}, {second: 1}, set()
+        )
         assert used(tx) == 1
 
 

@@ -32,6 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases, rescues and probes in a tenth of the time."""
     monkeypatch.setattr(conveyor, "HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr(conveyor, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(conveyor, "SILENCE_SECONDS", 0.3)
     monkeypatch.setattr(conveyor, "RESCUE_SECONDS", 0.1)
     monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.3)
@@ -237,9 +238,11 @@ def test_a_drained_conveyor_hands_over_and_the_next_goes_on_without_paying_again
     assert len(upstream.submits) == 8
 
 
-def test_what_a_killed_conveyor_had_in_flight_is_adopted_when_its_lease_ends(
-    upstream: Upstream, store: Store, start: Callable[..., Any]
+@pytest.mark.parametrize("lease_seconds", [0.6, 3600.0])
+def test_what_a_killed_conveyor_had_in_flight_is_adopted_when_its_session_ends_or_its_lease(
+    upstream: Upstream, store: Store, start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, lease_seconds: float
 ) -> None:
+    monkeypatch.setattr(conveyor, "LEASE_SECONDS", lease_seconds)
     upstream.polls = 10**6
     job_id, *_ = queue(store, 4)
     with start("w1") as kill:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,17 +40,18 @@ from cleanplate.outcomes import (
 )
 from cleanplate.states import HOLDS_SLOT, LEASED, MOVES, TERMINAL, State
 from tests import rows
-from worker import capacity, finalize, meaning, sweep
+from worker import capacity, finalize, ledger, meaning, sweep
 from worker.flight import Flight
 
 CAP = 3
+PRICE = 5.0
 SAVIOUR = "w9"
 WORKERS = ("w1", "w2", "w3")
 JOBS_IN_EACH_BATCH = (1, 3, 4)
 
 JOBS = select(Job.id, Job.state, Job.owner, Job.attempts, Job.fetches, Job.batch_id, Job.cost_credits)
 EVENTS = select(JobEvent.id, JobEvent.job_id, JobEvent.state, JobEvent.reason).order_by(JobEvent.id)
-LEDGER = select(Attempt.job_id, func.count()).group_by(Attempt.job_id)
+LEDGER = select(Attempt.job_id, Attempt.outcome)
 BATCHES = select(Batch.__table__)
 
 workers = st.sampled_from(WORKERS)
@@ -83,8 +85,9 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         self.now: dict[str, State] = {}
         self.heard = 0
-        self.wire: list[tuple[str, str]] = []
+        self.wire: list[tuple[str, str, int]] = []
         self.sent: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()
 
     @initialize()
     def fill(self) -> None:
@@ -137,16 +140,18 @@ class Interleavings(RuleBasedStateMachine):
         assert not lost
         for job_id in moved:
             self.sent[job_id] += 1
-            self.wire.append((worker, job_id))
+            self.wire.append((worker, job_id, self.sent[job_id]))
 
     @precondition(lambda self: self.wire)
     @rule(number=anything, outcome=st.sampled_from(SUBMITS))
     def answer(self, number: int, outcome: SubmitOutcome) -> None:
-        worker, job_id = self.wire.pop(number % len(self.wire))
-        granted = self.apply(meaning.of_submit(job_id, outcome, worker, 0.0), worker)
-        late = meaning.late_answer(job_id, outcome, worker)
-        if not granted and late is not None:
-            self.apply(late, worker)
+        worker, job_id, attempt = self.wire.pop(number % len(self.wire))
+        granted = self.apply(meaning.of_submit(job_id, attempt, outcome, worker, 0.0), worker)
+        self.accepted[job_id] += isinstance(outcome, Accepted)
+        if not granted and isinstance(outcome, Accepted):
+            late = meaning.late_acceptance(job_id, attempt, outcome, worker)
+            with db.transaction() as tx:
+                capacity.turn(tx, worker, [late], [partial(ledger.paid_late, acceptance=late)], {})
         effect = meaning.effect_of_submit(outcome)
         if effect is not None:
             with db.transaction() as tx:
@@ -173,7 +178,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(worker=workers, mishap=st.sampled_from(["freeze", "freeze", "wake", "stop"]))
     def meet_with(self, worker: str, mishap: str) -> None:
         """Freeze: the lease ends, and what is on the wire may be answered late. Stop: once all that was is answered."""
-        stops = mishap == "stop" and not any(worker == sender for sender, _ in self.wire)
+        stops = mishap == "stop" and not any(worker == sender for sender, *_ in self.wire)
         with db.transaction() as tx:
             if stops:
                 jobs.hand_over(tx, worker)
@@ -243,12 +248,12 @@ class Interleavings(RuleBasedStateMachine):
         with db.transaction() as tx:
             found = {row.id: row for row in tx.execute(JOBS)}
             history = tx.execute(EVENTS.where(JobEvent.id > self.heard)).all()
-            ledger = dict(tx.execute(LEDGER).all())
+            attempts = tx.execute(LEDGER).all()
             batches = tx.execute(BATCHES).all()
             told = Counter(json.loads(body)["data"]["id"] for body in tx.scalars(select(Delivery.body)))
         self.each_job_went_only_where_the_state_machine_lets_it(found, history)
         self.slots_are_never_over_the_cap(found)
-        self.the_ledger_has_a_row_for_each_submit(found, ledger)
+        self.the_ledger_has_a_row_for_each_submit_and_knows_what_was_paid(found, attempts)
         self.who_is_leased_has_an_owner(found)
         self.batches_count_what_has_ended_and_end_once(found, batches, told)
 
@@ -268,8 +273,16 @@ class Interleavings(RuleBasedStateMachine):
         """A result that is asked for again holds one too, but the upstream is done with its task."""
         assert sum(row.state in HOLDS_SLOT and not row.fetches for row in found.values()) <= CAP
 
-    def the_ledger_has_a_row_for_each_submit(self, found: dict[str, Any], ledger: dict[str, int]) -> None:
-        assert ledger == {job_id: row.attempts for job_id, row in found.items() if row.attempts} == self.sent
+    def the_ledger_has_a_row_for_each_submit_and_knows_what_was_paid(
+        self, found: dict[str, Any], attempts: Sequence[Any]
+    ) -> None:
+        rows_of = {job_id: row.attempts for job_id, row in found.items() if row.attempts}
+        assert Counter(row.job_id for row in attempts) == rows_of == self.sent
+        paid = Counter(row.job_id for row in attempts if row.outcome == "accepted")
+        assert paid == +self.accepted
+        for job_id, row in found.items():
+            if row.state in TERMINAL:
+                assert row.cost_credits == pytest.approx(PRICE * paid[job_id])
 
     def who_is_leased_has_an_owner(self, found: dict[str, Any]) -> None:
         for row in found.values():
@@ -293,5 +306,5 @@ class Interleavings(RuleBasedStateMachine):
 def test_no_order_of_what_workers_do_breaks_a_promise(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert database
     monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.0)
-    often = settings(max_examples=12, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+    often = settings(max_examples=12, stateful_step_count=50, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Interleavings, settings=often)

@@ -112,6 +112,13 @@ def test_a_transaction_that_stands_still_is_ended_and_its_locks_with_it() -> Non
 # -- apply -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_wish_for_a_column_that_there_is_not_is_a_mistake_and_moves_nothing() -> None:
+    job_id = made()
+    with pytest.raises(KeyError, match="ownr"):
+        apply(change(job_id, State.QUEUED, State.CLAIMED, values={"ownr": "w9"}))
+    assert row(job_id).state == State.QUEUED
+
+
 @pytest.mark.parametrize(("source", "target"), sorted(MOVES))
 def test_a_move_is_made_and_leaves_its_event(source: State, target: State) -> None:
     job_id = made(source)

@@ -272,7 +272,7 @@ class Race:
             self.ahead = {pair: seen for pair, seen in self.ahead.items() if tenant not in pair}
 
 
-@often(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@often(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(intakes, st.integers(1, 20)), max_size=25))
 def test_while_two_tenants_have_jobs_waiting_neither_is_ahead_by_more_than_one_job_of_each(
     steps: list[tuple[str, int, int, int] | int],

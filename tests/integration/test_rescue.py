@@ -1,18 +1,19 @@
 """What dead workers leave behind, and what a worker that was only frozen may still do."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from cleanplate import db, jobs
-from cleanplate.models import Job
+from cleanplate.models import Attempt, Batch, Job
 from cleanplate.outcomes import Accepted, ResultReady
 from cleanplate.states import HOLDS_SLOT, LEASED, State
 from tests import rows
 from tests.threads import at_once
-from worker import meaning
+from worker import capacity, ledger, meaning
 from worker.flight import load_flights
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -117,7 +118,7 @@ def test_a_worker_that_wakes_up_may_not_change_what_was_taken_from_it(state: Sta
     ready = meaning.of_poll(flight, ResultReady("http://x/?sig=1", None), rows.WORKER, 540.0)
     assert ready is not None
     wishes = [
-        meaning.of_submit(job_id, ACCEPTED, rows.WORKER, 30.0),
+        meaning.of_submit(job_id, 1, ACCEPTED, rows.WORKER, 30.0),
         ready,
         jobs.Change(job_id, frozenset({State.CLAIMED}), State.SENDING, "sending", rows.WORKER),
     ]
@@ -132,8 +133,7 @@ def test_a_worker_that_wakes_up_may_not_change_what_was_taken_from_it(state: Sta
 def test_an_acceptance_that_comes_after_the_job_was_given_up_as_unconfirmed_is_used() -> None:
     job_id = left_by(-1.0, State.SENDING)
     rescue()
-    late = meaning.late_answer(job_id, ACCEPTED, rows.WORKER)
-    assert late is not None
+    late = meaning.late_acceptance(job_id, 1, ACCEPTED, rows.WORKER)
     with db.transaction() as tx:
         assert jobs.apply(tx, [late], worker=rows.WORKER) == {job_id}
     after = row(job_id)
@@ -146,10 +146,38 @@ def test_an_acceptance_that_comes_after_the_job_was_given_up_as_unconfirmed_is_u
 @pytest.mark.parametrize("state", sorted(set(State) - {State.UNCONFIRMED}))
 def test_an_acceptance_that_comes_later_still_changes_nothing(state: State) -> None:
     job_id = left_by(60.0, state)
-    late = meaning.late_answer(job_id, ACCEPTED, "w2")
-    assert late is not None
+    late = meaning.late_acceptance(job_id, 1, ACCEPTED, "w2")
     with db.transaction() as tx:
         assert jobs.apply(tx, [late], worker="w2") == set()
+
+
+@pytest.mark.parametrize("now", [State.QUEUED, State.SENDING, State.UNCONFIRMED, State.INFLIGHT, State.SUCCEEDED])
+def test_an_acceptance_that_comes_after_the_job_was_sent_again_is_not_taken_for_the_newer_one_but_paid(
+    now: State,
+) -> None:
+    """Also by the same worker, for which it looks like the answer that it waits for."""
+    with db.transaction() as tx:
+        batch_id = rows.batch(tx, 2)
+        ended = {"finished_at": func.now(), "cost_credits": 5.0} if now is State.SUCCEEDED else {}
+        job_id = rows.job(tx, now, batch_id=batch_id, attempts=2, **ended)
+        tx.add(Attempt(job_id=job_id, number=1, account=rows.ACCOUNT, worker=rows.WORKER, outcome="unconfirmed"))
+    before = row(job_id)
+    for wish in (
+        meaning.of_submit(job_id, 1, ACCEPTED, rows.WORKER, 30.0),
+        meaning.late_acceptance(job_id, 1, ACCEPTED, rows.WORKER),
+    ):
+        with db.transaction() as tx:
+            turn = capacity.turn(tx, rows.WORKER, [wish], [partial(ledger.paid_late, acceptance=wish)], {})
+        assert not turn.granted
+    after = row(job_id)
+    assert (after.state, after.owner, after.attempts) == (before.state, before.owner, 2)
+    with db.transaction() as tx:
+        older, newer = rows.attempts(tx, job_id)
+        spent = tx.get_one(Batch, batch_id).cost_credits
+    assert (older.outcome, older.task_id, older.cost_credits) == ("accepted", "task-late", 5.0)
+    assert older.detail == "the answer came after the job had gone on without it"
+    assert newer.task_id != "task-late"
+    assert (after.cost_credits, spent) == ((10.0, 5.0) if ended else (0.0, 0.0))
 
 
 def test_an_adopted_flight_counts_its_age_from_the_acceptance_and_its_window_from_the_submit() -> None:
@@ -175,7 +203,7 @@ def test_an_adopted_flight_polls_the_newest_task() -> None:
         jobs.apply(tx, [again])
         jobs.claim(tx, "dead", 1)
         rows.seats(tx, "dead", [job_id])
-        jobs.apply(tx, [meaning.of_submit(job_id, ACCEPTED, "dead", 30.0)])
+        jobs.apply(tx, [meaning.of_submit(job_id, 2, ACCEPTED, "dead", 30.0)])
     adopted = rescue()
     with db.transaction() as tx:
         (flight,) = load_flights(tx, adopted, str)

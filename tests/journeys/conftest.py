@@ -1,6 +1,6 @@
 """One trapped stack that the small stories share, and the figures of all stories at the end of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -19,6 +19,13 @@ TINY = 30_000
 def photos(tmp_path_factory: pytest.TempPathFactory, long: bool) -> list[Path]:
     """The pictures of every story: 40, or 200 in the long form."""
     return photographs.write(tmp_path_factory.mktemp("photos"), 200 if long else 40, pixels=TINY)
+
+
+@pytest.fixture
+def outage(pytestconfig: pytest.Config, long: bool) -> Callable[[float], float]:
+    """Return how many seconds an outage lasts: in the long form those given, or ``--away``; in the short one none."""
+    away: float | None = pytestconfig.getoption("away")
+    return lambda seconds: (away or seconds) if long else 0.0
 
 
 @pytest.fixture(scope="session")

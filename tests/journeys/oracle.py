@@ -7,24 +7,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
 
 from cleanplate.client import Client
 from cleanplate.resources import BatchOptions, Job
-from cleanplate.states import LEASED, TERMINAL, State
+from cleanplate.states import TERMINAL
 from tests.journeys.harness import Stack, all_jobs, chunks
+from tests.journeys.sabotage import STORING
+from tests.journeys.stalls import Event, Kill, after_kills, after_outages
 from tests.servers import wait_until
 
 RESENT = "no answer came: sent again by policy"
-WORKING = (LEASED - {State.CLAIMED}) | {State.READY}
-"""The states in which a job that nobody moves stands still; one that is claimed waits for a slot."""
-
+WORKERS = ("conveyor", "conveyor-2", "finalizer", "notifier")
 EVENTS = """
-    SELECT e.job_id, e.state, e.reason, e.at
+    SELECT e.job_id, e.state, e.reason, e.at, e.worker
     FROM job_events e JOIN jobs j ON j.id = e.job_id WHERE j.batch_id = ANY(%s) ORDER BY e.id
 """
 told: list[str] = []
@@ -47,14 +47,20 @@ class Figures:
     refused: int
     most_in_flight: int
     cap: int
-    moving_again_seconds: float
+    stalls: Sequence[float]
+
+    @property
+    def moving_again_seconds(self) -> float:
+        """The longest time that a job stood still after a kill, or was under way without a step after an outage."""
+        return max(self.stalls, default=0.0)
 
     def __str__(self) -> str:
+        stood = f", moving again in {median(self.stalls):.1f} s, all in {self.moving_again_seconds:.1f} s"
         return (
             f"{self.jobs} jobs: {self.succeeded} succeeded, {self.failed} failed, {self.lost} lost, "
             f"{self.duplicated} duplicated, {self.unexpected} unexpected, {self.recovered} recovered; "
             f"paid {self.paid} of {self.allowed} allowed, {self.refused} times 429, "
-            f"{self.most_in_flight} of {self.cap} slots; moving again in {self.moving_again_seconds:.1f} s"
+            f"{self.most_in_flight} of {self.cap} slots; {len(self.stalls)} stood still{stood if self.stalls else ''}"
         )
 
 
@@ -68,6 +74,7 @@ class Story:
         self._batches: list[str] = []
         self._acknowledged: Counter[str] = Counter()
         self._disturbed: list[float] = []
+        self._kills: list[Kill] = []
 
     @property
     def stack(self) -> Stack:
@@ -99,7 +106,10 @@ class Story:
         pid = self._stack.running.supervisor.pid(service)
         if pid is None:
             return False
-        self.disturb()
+        if service in WORKERS:
+            self._kills.append(Kill(time.time(), pid, service.partition("-")[0]))
+        else:
+            self.disturb()
         os.killpg(pid, signal.SIGKILL)
         return True
 
@@ -112,7 +122,8 @@ class Story:
         wait_until(lambda: not any((self._stack.traps / window).exists() for window in windows), seconds)
         for window in windows:
             for struck in self._stack.traps.glob(f"{window}.*"):
-                self._disturbed.append(struck.lstat().st_ctime)  # the instant of the renaming
+                died = struck.lstat().st_ctime  # the instant of the renaming
+                self._kills.append(Kill(died, int(struck.suffix[1:]), "finalizer" if window in STORING else "conveyor"))
                 struck.unlink()
 
     # -- hearing -------------------------------------------------------------------------------------------------------
@@ -125,8 +136,7 @@ class Story:
 
     def reasons(self) -> Counter[str]:
         """Return how often each reason was given for a move."""
-        with self._database() as connection:
-            return Counter(row[2] for row in connection.execute(EVENTS, [self._batches]))
+        return Counter(event.reason for event in self._events())
 
     def errors(self) -> Counter[str]:
         """Return how often jobs failed with each code."""
@@ -167,10 +177,9 @@ class Story:
 
     def _figures(self) -> Figures:
         jobs = self.jobs()
-        with self._database() as connection:
-            events = connection.execute(EVENTS, [self._batches]).fetchall()
+        events = self._events()
         names = Counter(job.custom_id for job in jobs)
-        ends = Counter(job_id for job_id, state, *_ in events if state in TERMINAL)
+        ends = Counter(event.job_id for event in events if event.state in TERMINAL)
         results = self._results({job.id for job in jobs})
         succeeded = {job.id for job in jobs if job.status == "succeeded"}
         stats = self._stack.stats()
@@ -182,13 +191,13 @@ class Story:
             lost=(self._acknowledged - names).total() + sum(job.finished_at is None for job in jobs),
             duplicated=sum(count > 1 for count in ends.values()) + len(succeeded - results),
             unexpected=(names - self._acknowledged).total(),
-            recovered=len({job_id for job_id, _, reason, _ in events if _is_recovery(reason)}),
+            recovered=len({event.job_id for event in events if _is_recovery(event.reason)}),
             paid=stats["paid"] - self._before["paid"],
-            allowed=len(jobs) + sum(reason == RESENT for _, _, reason, _ in events),
+            allowed=len(jobs) + sum(event.reason == RESENT for event in events),
             refused=stats["rate_limited"] - self._before["rate_limited"],
             most_in_flight=account["max_in_flight"],
             cap=account["slots"],
-            moving_again_seconds=_longest_stall(events, self._disturbed),
+            stalls=sorted(after_kills(events, self._kills, self._began()) + after_outages(events, self._disturbed)),
         )
 
     def _results(self, job_ids: set[str]) -> set[str]:
@@ -197,10 +206,17 @@ class Story:
         return {path.name.partition(".")[0] for path in stored} & job_ids
 
     def _whereabouts(self) -> str:
-        with self._database() as connection:
-            events = connection.execute(EVENTS, [self._batches]).fetchall()
         open_jobs = {job.id for job in self.jobs() if job.finished_at is None}
-        return "\n".join(f"{at:%H:%M:%S.%f} {job} {state} {why}" for job, state, why, at in events if job in open_jobs)
+        return "\n".join(f"{one.at:%H:%M:%S.%f} {one}" for one in self._events() if one.job_id in open_jobs)
+
+    def _began(self) -> dict[int, float]:
+        """Return since when each conveyor, by its pid, has carried jobs."""
+        query = "SELECT split_part(id, ':', 2)::int, extract(epoch FROM started_at)::float FROM workers"
+        return {int(pid): float(began) for pid, began in self._stack.rows(query)}
+
+    def _events(self) -> list[Event]:
+        with self._database() as connection:
+            return [Event(*row) for row in connection.execute(EVENTS, [self._batches])]
 
     def _database(self) -> Any:
         return psycopg.connect(self._stack.running.environment["DATABASE_URL"])
@@ -219,16 +235,3 @@ def eventually(call: Callable[[], object], seconds: float = 30.0) -> float:
 
 def _is_recovery(reason: str) -> bool:
     return reason in {"adopted", "lease ended", "worker stopped", RESENT} or "the worker died" in reason
-
-
-def _longest_stall(events: Sequence[tuple[str, str, str, datetime]], disturbed: Sequence[float]) -> float:
-    """Return the longest time from a disturbance until a job that was under way then did its next step."""
-    longest = 0.0
-    before: dict[str, tuple[str, float]] = {}
-    for job_id, state, reason, at in events:
-        now = at.timestamp()
-        stood, since = before.get(job_id, (state, now))
-        if stood in WORKING or reason == "lease ended":
-            longest = max([longest, *(now - moment for moment in disturbed if since <= moment <= now)])
-        before[job_id] = (state, now)
-    return longest

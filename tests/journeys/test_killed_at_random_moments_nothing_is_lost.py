@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.oracle import Begin
+from tests.journeys.oracle import WORKERS, Begin
 
-WORKERS = ("conveyor", "conveyor-2", "finalizer", "notifier")
 SEED = 20
+MOVING_AGAIN_SECONDS = 5.0
 
 
 @pytest.mark.chaos
@@ -28,3 +28,4 @@ def test_all_is_stored_and_only_a_submit_on_the_wire_is_paid_twice(
     assert figures.succeeded == len(photos)
     assert figures.paid <= len(photos) + story.reasons()["the worker died while the submit was on the wire"]
     assert figures.refused == 0
+    assert figures.moving_again_seconds <= MOVING_AGAIN_SECONDS

@@ -1,6 +1,7 @@
 """The object store is away while results become ready: they wait for it, and no row is left without objects."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ from tests.journeys.oracle import Begin, eventually
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_results_wait_for_the_store_and_an_upload_is_refused_whole(
-    begin: Begin, photos: list[Path], long: bool
+    begin: Begin, photos: list[Path], outage: Callable[[float], float]
 ) -> None:
     story = begin("11, 12: store away")
     objects = story.stack.running.data_dir / "objects"
@@ -24,7 +25,7 @@ def test_results_wait_for_the_store_and_an_upload_is_refused_whole(
         late = photos[0]
         with story.stack.client() as client, pytest.raises(ApiError) as refused:
             client.create_job((late.name, late), ("mask.png", late.with_name(f"{late.stem}_mask.png")))
-        time.sleep(300 if long else 3)
+        time.sleep(outage(300))
     finally:
         objects.with_name("objects.away").rename(objects)
         story.disturb()

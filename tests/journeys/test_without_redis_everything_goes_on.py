@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,32 +13,40 @@ import pytest
 from cleanplate.local import redis
 from tests.journeys.oracle import Begin, Story, eventually
 
+PARTS = 10
+"""In so many uploads, all through the outage, comes what is uploaded during it."""
+
 
 @pytest.mark.chaos
-@pytest.mark.timeout(600)
-def test_results_are_stored_while_redis_is_away_and_uploads_taken(begin: Begin, photos: list[Path], long: bool) -> None:
+@pytest.mark.timeout(1800)
+def test_results_are_stored_while_redis_is_away_and_uploads_taken(
+    begin: Begin, photos: list[Path], outage: Callable[[float], float]
+) -> None:
     story = begin("6, 7: redis killed, emptied and away")
     half = len(photos) // 2
     story.upload(photos[:half])
     eventually(lambda: story.counts()["succeeded"] >= 2)
     with _away(story):
-        story.upload(photos[half:])
+        for some in (photos[half:][part::PARTS] for part in range(PARTS)):
+            story.upload(some)
+            time.sleep(outage(60) / PARTS)
         eventually(lambda: story.counts()["succeeded"] == len(photos), 120)
-        time.sleep(60 if long else 0)
     figures = story.end()
     assert figures.succeeded == figures.paid == len(photos)
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(600)
-def test_a_frozen_redis_holds_up_nothing_for_long(begin: Begin, photos: list[Path], long: bool) -> None:
+@pytest.mark.timeout(1800)
+def test_a_frozen_redis_holds_up_nothing_for_long(
+    begin: Begin, photos: list[Path], outage: Callable[[float], float]
+) -> None:
     story = begin("8: redis frozen")
     frozen = story.stack.pid("redis")
     os.kill(frozen, signal.SIGSTOP)
     try:
         story.upload(photos)
         eventually(lambda: story.paid() == len(photos), 60)
-        time.sleep(60 if long else 0)
+        time.sleep(outage(60))
     finally:
         os.kill(frozen, signal.SIGCONT)
         story.disturb()

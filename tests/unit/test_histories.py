@@ -67,6 +67,7 @@ class Request:
 
     worker: str
     job_id: str
+    number: int
     sent: float
     task: Task | None = None
 
@@ -88,7 +89,8 @@ class Histories(RuleBasedStateMachine):
 
     @staticmethod
     def row(id_: str) -> Any:
-        return SimpleNamespace(id=id_, state=State.QUEUED, owner=None, due_at=None, window_ends=None, fetches=0)
+        times = {"due_at": None, "window_ends": None}
+        return SimpleNamespace(id=id_, state=State.QUEUED, owner=None, fetches=0, attempts=0, **times)
 
     # -- what the database does ----------------------------------------------------------------------------------------
 
@@ -97,7 +99,8 @@ class Histories(RuleBasedStateMachine):
         for source in change.sources:
             require(source, change.target)
         row = self.rows[change.job_id]
-        if row.state not in change.sources or change.owner not in {None, row.owner}:
+        same = change.owner in {None, row.owner} and change.number in {None, row.attempts}
+        if row.state not in change.sources or not same:
             return False
         assert change.owner in {None, row.owner}, "who is late changes nothing that is another's by now"
         columns = jobs._columns(change)
@@ -156,7 +159,8 @@ class Histories(RuleBasedStateMachine):
         row = self.some(number, lambda row: row.state is State.CLAIMED and row.owner == worker)
         if row is not None and self.free():
             assert self.apply(Change(row.id, meaning.CLAIMED, State.SENDING, "sending", worker, {"owner": worker}))
-            self.wire.append(Request(worker, row.id, clock.now))
+            row.attempts += 1
+            self.wire.append(Request(worker, row.id, row.attempts, clock.now))
             if answered:
                 self.arrive(len(self.wire) - 1, 4.0)
                 self.answer(len(self.wire) - 1, lost=False)
@@ -173,7 +177,7 @@ class Histories(RuleBasedStateMachine):
     @rule(number=numbers, lost=st.booleans())
     def answer(self, number: int, lost: bool) -> None:
         request = self.wire[number % len(self.wire)]
-        worker, job_id, task = request.worker, request.job_id, request.task
+        worker, job_id, number, task = request.worker, request.job_id, request.number, request.task
         if worker in self.asleep:
             return
         self.wire.remove(request)
@@ -185,10 +189,13 @@ class Histories(RuleBasedStateMachine):
         else:
             outcome = NotAccepted("429") if task is None else Accepted("t", "http://127.0.0.2/t", 5.0)
         held = Flight.start(job_id, outcome, request.sent)
-        moved = self.apply(meaning.of_submit(job_id, outcome, worker, HOLD_SECONDS))
-        if not moved and (late := meaning.late_answer(job_id, outcome, worker)) is not None:
-            moved = self.apply(late)
-        assert moved or held is None or self.rows[job_id].state is not State.UNCONFIRMED, "what is paid is used"
+        row = self.rows[job_id]
+        moved = self.apply(meaning.of_submit(job_id, number, outcome, worker, HOLD_SECONDS))
+        if not moved and isinstance(outcome, Accepted):
+            moved = self.apply(meaning.late_acceptance(job_id, number, outcome, worker))
+        assert row.attempts == number or not moved, "an answer is about its own attempt"
+        used = moved or held is None or (row.state, row.attempts) != (State.UNCONFIRMED, number)
+        assert used, "what is paid is used"
         if moved and held is not None and task is not None:
             self.tasks[job_id], self.heard[job_id] = task, (request.sent, clock.now)
             self.flights[worker, job_id] = held
@@ -306,7 +313,6 @@ def test_no_history_breaks_a_promise(monkeypatch: pytest.MonkeyPatch, long: bool
     often = settings(
         max_examples=5000 if long else 300,
         stateful_step_count=60,
-        deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],  # to explain a failure traces every line, which takes ten times as long
         suppress_health_check=list(HealthCheck),

@@ -104,7 +104,7 @@ def erasures(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(erasures())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_the_pair_only_the_dilated_mask_changes_and_the_mask_changes_wholly(case: dict[str, Any]) -> None:
     original = Image.fromarray(case["original"].squeeze(axis=2) if case["original"].shape[2] == 1 else case["original"])
     profile = case["profile"] if original.mode != "L" else None
@@ -126,7 +126,7 @@ def test_whatever_the_pair_only_the_dilated_mask_changes_and_the_mask_changes_wh
 
 
 @given(st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_dilated_area_is_the_disc_of_all_pixels_within_the_radius(radius: int) -> None:
     mask = np.zeros((9, 230), np.uint8)
     mask[4, 110] = 255
@@ -272,7 +272,7 @@ def test_a_result_of_another_size_is_refused_with_both_sizes() -> None:
 
 
 @given(st.binary(max_size=100), st.integers(0, len(RESULT)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_the_upstream_sends_a_fault_of_the_result_is_all_that_comes_of_it(junk: bytes, cut: int) -> None:
     try:
         done = finished(result=RESULT[:cut] + junk)

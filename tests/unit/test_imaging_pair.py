@@ -249,7 +249,7 @@ MAGICS = [
 
 
 @given(st.sampled_from(MAGICS), st.binary(max_size=200))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(b"\x89PNG\r\n\x1a\n", b"")
 def test_any_bytes_end_in_facts_or_a_fault(magic: bytes, data: bytes) -> None:
     for image, mask in ((magic + data, MASK), (PNG, magic + data)):
@@ -275,7 +275,7 @@ def outcome(image: bytes, mask: bytes) -> Pair | ImageFault:
 
 
 @given(damaged())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_damaged_files_end_in_facts_or_a_fault_and_what_has_facts_can_be_worked_on(data: bytes) -> None:
     for image, mask in ((data, MASK), (PNG, data)):
         end = outcome(image, mask)

@@ -52,7 +52,7 @@ def flight(age: float = 1.0) -> Flight:
 
 
 def of_submit(outcome: SubmitOutcome) -> Change:
-    return meaning.of_submit("job_1", outcome, "w1", hold_seconds=30.0)
+    return meaning.of_submit("job_1", 1, outcome, "w1", hold_seconds=30.0)
 
 
 def of_poll(outcome: PollOutcome, flown: Flight | None = None) -> Change | None:
@@ -63,7 +63,7 @@ def of_poll(outcome: PollOutcome, flown: Flight | None = None) -> Change | None:
 def test_an_answer_to_a_submit_moves_what_is_being_sent_by_this_worker_and_nothing_else(outcome: SubmitOutcome) -> None:
     change = of_submit(outcome)
     assert change.sources == {State.SENDING}
-    assert change.owner == "w1"
+    assert (change.owner, change.number) == ("w1", 1)
     assert (State.SENDING, change.target) in MOVES
 
 
@@ -108,17 +108,12 @@ def test_what_may_have_been_accepted_is_held_before_anybody_decides() -> None:
     assert (change.target, change.due_in) == (State.UNCONFIRMED, 30.0)
 
 
-def test_an_acceptance_that_comes_late_is_taken_whoever_owns_the_job_now() -> None:
-    change = meaning.late_answer("job_1", ACCEPTED, "w1")
-    assert change is not None
+def test_an_acceptance_that_comes_late_is_taken_whoever_owns_the_job_now_unless_it_was_sent_again() -> None:
+    change = meaning.late_acceptance("job_1", 2, ACCEPTED, "w1")
     assert (change.sources, change.target, change.owner) == ({State.UNCONFIRMED}, State.INFLIGHT, None)
+    assert change.number == 2
     assert change.values == {"owner": "w1"}
     assert change.attempt["task_id"] == "task-1"
-
-
-@pytest.mark.parametrize("outcome", SUBMITS[1:])
-def test_no_other_late_answer_changes_anything(outcome: SubmitOutcome) -> None:
-    assert meaning.late_answer("job_1", outcome, "w1") is None
 
 
 def effect(outcome: SubmitOutcome) -> tuple[Any, dict[str, Any]]:

@@ -50,7 +50,7 @@ def test_without_care_the_sticker_is_gone_all_the_same() -> None:
 
 
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 100), st.integers(0, 2**32), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_size_and_any_mask_can_be_erased(width: int, height: int, dilate: int, seed: int, sparse: bool) -> None:
     draw = np.random.default_rng(seed)
     picture = draw.integers(0, 256, (height, width, 3), np.uint8)

@@ -30,7 +30,7 @@ class Books:
         self.turned.release()
         await self.commits.wait()
         wished = {change.job_id for change in changes}
-        return Turn(wished - self.refused, self.free & set(line), self.gone & set(line))
+        return Turn(wished - self.refused, dict.fromkeys(self.free & set(line), 1), self.gone & set(line))
 
 
 def run(story: Callable[[Books, Writer], Awaitable[None]]) -> Books:
@@ -149,7 +149,7 @@ def test_who_has_a_slot_already_is_told_so() -> None:
     async def story(books: Books, made: Writer) -> None:
         waiting = asyncio.create_task(made.slot("job", 1))
         await books.turned.acquire()
-        made.seat(made.line())
+        made.seat(made.line(), {"job": 1})
         assert await waiting
 
     run(story)
@@ -162,7 +162,7 @@ def test_who_was_refused_and_has_come_back_to_the_line_is_not_taken_for_who_stoo
         seen = made.line()
         again = asyncio.create_task(made.slot("job", 0))
         assert not await before
-        made.seat(seen)
+        made.seat(seen, {"job": 1})
         await books.turned.acquire()
         assert not again.done(), "it would be sent without a slot and without a row in the ledger"
         again.cancel()

@@ -1,0 +1,27 @@
+"""The money ledger apart from the course of its job: what was paid for after the job had gone on without it."""
+
+from sqlalchemy import select, update
+
+from cleanplate import jobs
+from cleanplate.db import Transaction
+from cleanplate.jobs import Change
+from cleanplate.models import Attempt, Batch, Job
+from cleanplate.records import update_from
+
+
+def paid_late(tx: Transaction, acceptance: Change) -> None:
+    """Write down an acceptance that came too late for its job, sent again or ended by now: it costs all the same.
+
+    One that the job could use is in the ledger already. The caller holds the job's lock.
+    """
+    told = {**acceptance.attempt, "detail": "the answer came after the job had gone on without it"}
+    row = {"job_id": acceptance.job_id, "number": acceptance.number, **told}
+    update_from(tx, Attempt, ("job_id", "number"), [row], Attempt.outcome != "accepted")
+    this = Job.id == acceptance.job_id
+    before = tx.scalar(select(Job.cost_credits).where(this, Job.finished_at.is_not(None)))
+    if before is None:
+        return
+    jobs.add_up_costs(tx, [acceptance.job_id])
+    more = select(Job.cost_credits - before).where(this).scalar_subquery()
+    batch_id = select(Job.batch_id).where(this).scalar_subquery()
+    tx.execute(update(Batch).where(Batch.id == batch_id).values(cost_credits=Batch.cost_credits + more))
