@@ -22,6 +22,7 @@ from cleanplate.models import Job
 from cleanplate.outcomes import ErrorCode, FinalizeOutcome, NotDownloaded, Rejected, Stored, TryLater, Unusable
 from cleanplate.states import State
 from cleanplate.storage import ObjectMissing, Store, StoreError, open_store
+from worker import memory
 from worker.download import download
 from worker.meaning import failed
 
@@ -45,6 +46,7 @@ def finalize(job_id: str) -> None:
 
 def warm_up() -> None:
     """Make what a process makes once (connections, statements, the TLS context), so that no result waits for it."""
+    memory.keep_freed()
     _store(os.getpid())
     _client(os.getpid())
     finalize("none")
