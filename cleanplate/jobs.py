@@ -12,10 +12,10 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import Row, Select, bindparam, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from cleanplate import batches, outbox, queue, settings
+from cleanplate import batches, costs, outbox, queue
 from cleanplate.db import Transaction
 from cleanplate.models import Attempt, Job, JobEvent, Worker
 from cleanplate.records import update_from
@@ -63,8 +63,7 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     )
     ended = [change for change in granted if change.target in TERMINAL]
     if ended:
-        _add_up_costs(tx, [c.job_id for c in ended])
-        finals = tx.scalars(_fresh([c.job_id for c in ended]).order_by(Job.id)).all()
+        finals = costs.add_up(tx, [change.job_id for change in ended])
         outbox.jobs_ended(tx, finals)
         batches.count_finals(tx, finals)
     for change in granted:
@@ -73,9 +72,16 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     return {change.job_id for change in granted}
 
 
+_LOCKED = (
+    select(Job.id, Job.state, Job.owner)
+    .where(Job.id.in_(bindparam("ids", expanding=True)))
+    .order_by(Job.id)
+    .with_for_update()
+)
+
+
 def _lock(tx: Transaction, ids: Iterable[str]) -> Sequence[Row[str, str, str | None]]:
-    query = select(Job.id, Job.state, Job.owner).where(Job.id.in_(list(ids))).order_by(Job.id).with_for_update()
-    return tx.execute(query).all()
+    return tx.execute(_LOCKED, {"ids": list(ids)}).all()
 
 
 def _guard(row: Row[str, str, str | None], change: Change) -> bool:
@@ -103,14 +109,6 @@ def _write(tx: Transaction, granted: Sequence[Change]) -> None:
     for _, group in groupby(ledger, key=_shape):
         newest = select(Job.attempts).where(Job.id == Attempt.job_id).scalar_subquery()
         update_from(tx, Attempt, ("job_id",), list(group), Attempt.number == newest)
-
-
-def _add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
-    """Sum what the upstream charged; a task that named no price counts with the expected one."""
-    price = func.coalesce(Attempt.cost_credits, settings.get().cost_credits)
-    paid = (Attempt.job_id == Job.id) & Attempt.task_id.is_not(None)
-    total = select(func.coalesce(func.sum(price), 0.0)).where(paid).scalar_subquery()
-    tx.execute(update(Job).where(Job.id.in_(ids)).values(cost_credits=total))
 
 
 def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
