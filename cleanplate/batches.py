@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Select, Update, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, Update, func, literal_column, select, update
 
 from cleanplate import outbox, resources, settings
 from cleanplate.db import Transaction
@@ -13,6 +13,7 @@ from cleanplate.states import PROCESSING
 
 REJECTED_TOLD = 20
 """Rejections that a webhook carries, so that it stays small; the batch itself lists them all."""
+LEFT: Final[ColumnElement[int]] = Batch.total - Batch.succeeded - Batch.failed - Batch.cancelled
 
 
 def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
@@ -24,7 +25,7 @@ def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
     states = Counter((job.batch_id, job.state) for job in finals if job.batch_id)
     for batch_id in sorted({batch_id for batch_id, _ in states if batch_id}):
         here = [job for job in finals if job.batch_id == batch_id]
-        tx.execute(
+        left = tx.scalar(
             update(Batch)
             .where(Batch.id == batch_id)
             .values(
@@ -33,8 +34,11 @@ def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
                 cancelled=Batch.cancelled + states[batch_id, "cancelled"],
                 cost_credits=Batch.cost_credits + sum(job.cost_credits for job in here),
             )
+            .returning(LEFT)
+            .execution_options(synchronize_session=False)
         )
-        settle(tx, batch_id)
+        if left == 0:
+            settle(tx, batch_id)
 
 
 def settle(tx: Transaction, batch_id: str) -> bool:
@@ -54,10 +58,9 @@ def settle(tx: Transaction, batch_id: str) -> bool:
 
 
 def _end(batch_id: str) -> Update:
-    left = Batch.total - Batch.succeeded - Batch.failed - Batch.cancelled
     return (
         update(Batch)
-        .where(Batch.id == batch_id, Batch.sealed_at.is_not(None), Batch.finished_at.is_(None), left == 0)
+        .where(Batch.id == batch_id, Batch.sealed_at.is_not(None), Batch.finished_at.is_(None), LEFT == 0)
         .values(finished_at=func.now())
     )
 

@@ -5,7 +5,7 @@ against the state machine and the row, writes rows, events, attempts, batch coun
 returns what it really changed. Times are the database's clock: callers give seconds from now, never instants.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Select, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from cleanplate import batches, moves, outbox, queue, settings
+from cleanplate import batches, costs, moves, outbox, queue
 from cleanplate.db import Transaction
-from cleanplate.models import Attempt, Job, JobEvent, Worker
+from cleanplate.models import Job, JobEvent, Worker
 from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
 
 
@@ -56,8 +56,7 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     granted = [change for change in wishes.values() if change.job_id in moved]
     ended = [change for change in granted if change.target in TERMINAL]
     if ended:
-        add_up_costs(tx, [c.job_id for c in ended])
-        finals = tx.scalars(_fresh([c.job_id for c in ended]).order_by(Job.id)).all()
+        finals = costs.add_up(tx, [change.job_id for change in ended])
         outbox.jobs_ended(tx, finals)
         batches.count_finals(tx, finals)
     for change in granted:
@@ -89,14 +88,6 @@ def _columns(change: Change) -> dict[str, Any]:
     if change.window_in is not None:
         row["window_ends"] = change.window_in
     return row
-
-
-def add_up_costs(tx: Transaction, ids: Sequence[str]) -> None:
-    """Sum what the upstream charged; a task that named no price counts with the expected one."""
-    price = func.coalesce(Attempt.cost_credits, settings.get().cost_credits)
-    paid = (Attempt.job_id == Job.id) & Attempt.task_id.is_not(None)
-    total = select(func.coalesce(func.sum(price), 0.0)).where(paid).scalar_subquery()
-    tx.execute(update(Job).where(Job.id.in_(ids)).values(cost_credits=total))
 
 
 # -- whose turn it is --------------------------------------------------------------------------------------------------

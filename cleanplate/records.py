@@ -1,10 +1,11 @@
 """Update many rows of one table in one statement."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import DateTime, Float, Text, bindparam, cast, column, func, update
+from sqlalchemy import DateTime, Float, Text, Update, bindparam, cast, column, func, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
@@ -20,11 +21,17 @@ def update_from(
     All rows must name the same columns. A time is given as seconds from now (or None), since only the database's clock
     counts. One parameter carries all rows, so the statement's text does not change with their number.
     """
+    statement = _statement(model, tuple(keys), tuple(sorted(rows[0])))
+    tx.execute(statement.where(*where) if where else statement, {"rows": to_json(list(rows)).decode()})
+
+
+@lru_cache(maxsize=64)
+def _statement(model: type[Base], keys: Sequence[str], names: Sequence[str]) -> Update:
+    """Return the statement, made once: SQLAlchemy takes longer to put it together than PostgreSQL to execute it."""
     table = model.__table__
-    names = sorted(rows[0])
     instants = {name for name in names if isinstance(table.c[name].type, DateTime)}
     source = (
-        func.jsonb_to_recordset(cast(bindparam("rows", to_json(list(rows)).decode(), Text()), JSONB()))
+        func.jsonb_to_recordset(cast(bindparam("rows", type_=Text()), JSONB()))
         .table_valued(*(column(name, Float() if name in instants else table.c[name].type) for name in names))
         .render_derived("given", with_types=True)
     )
@@ -34,4 +41,4 @@ def update_from(
         if name not in keys
     }
     found = [table.c[key] == source.c[key] for key in keys]
-    tx.execute(update(model).where(*found, *where).values(values).execution_options(synchronize_session=False))
+    return update(model).where(*found).values(values).execution_options(synchronize_session=False)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, assert_never
 
 import httpx
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, text, update
 
 from cleanplate import db, jobs, settings
 from cleanplate.imaging.composite import finish
@@ -22,6 +22,7 @@ from cleanplate.models import Job
 from cleanplate.outcomes import ErrorCode, FinalizeOutcome, NotDownloaded, Rejected, Stored, TryLater, Unusable
 from cleanplate.states import State
 from cleanplate.storage import ObjectMissing, Store, StoreError, open_store
+from worker import memory
 from worker.download import download
 from worker.meaning import failed
 
@@ -33,6 +34,10 @@ FETCHES_ALLOWED: Final = 3
 WORK_SECONDS: Final = 3.0
 WORK_SECONDS_MOST: Final = 150
 LATER_SECONDS: Final = 2.0
+ALONE: Final = text("""
+    SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))
+    FROM set_config('idle_in_transaction_session_timeout', :most, true)
+""")
 SUFFIX: Final = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 
@@ -45,6 +50,7 @@ def finalize(job_id: str) -> None:
 
 def warm_up() -> None:
     """Make what a process makes once (connections, statements, the TLS context), so that no result waits for it."""
+    memory.keep_freed()
     _store(os.getpid())
     _client(os.getpid())
     finalize("none")
@@ -54,9 +60,7 @@ def warm_up() -> None:
 def _alone(job_id: str) -> Iterator[bool]:
     """Yield whether nobody else is at the job; the database sees to it, and knows at once when a worker has died."""
     with db.engine().connect() as connection:
-        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{WORK_SECONDS_MOST}s'"))
-        lock = func.pg_try_advisory_xact_lock(func.hashtextextended(f"cleanplate.finalize.{job_id}", 0))
-        yield bool(connection.scalar(select(lock)))
+        yield bool(connection.scalar(ALONE, {"name": f"cleanplate.finalize.{job_id}", "most": f"{WORK_SECONDS_MOST}s"}))
 
 
 def _finalize(job_id: str) -> None:
@@ -85,15 +89,17 @@ def _begin(tx: db.Transaction, job_id: str) -> tuple[Job, bool] | None:
             finalize_starts=Job.finalize_starts + 1,
             due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, WORK_SECONDS),
         )
-        .returning(Job.finalize_starts, func.coalesce(Job.window_ends < func.now(), text("false")).label("over"))
+        .returning(Job, func.coalesce(Job.window_ends < func.now(), text("false")))
+        .execution_options(synchronize_session=False)
     ).one_or_none()
     if started is None:
         return None
-    if started.finalize_starts > CRASHES_ALLOWED:
+    job, over = started
+    if job.finalize_starts > CRASHES_ALLOWED:
         detail = f"{CRASHES_ALLOWED} workers ended while they worked on it"
         jobs.apply(tx, [failed(job_id, READY, ErrorCode.WORKER_CRASHED, detail)])
         return None
-    return tx.get_one(Job, job_id, populate_existing=True), bool(started.over)
+    return job, bool(over)
 
 
 def store_result(

@@ -2,7 +2,7 @@
 
 from sqlalchemy import select, update
 
-from cleanplate import jobs
+from cleanplate import costs
 from cleanplate.db import Transaction
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Batch, Job
@@ -21,7 +21,7 @@ def paid_late(tx: Transaction, acceptance: Change) -> None:
     before = tx.scalar(select(Job.cost_credits).where(this, Job.finished_at.is_not(None)))
     if before is None:
         return
-    jobs.add_up_costs(tx, [acceptance.job_id])
+    costs.add_up(tx, [acceptance.job_id])
     more = select(Job.cost_credits - before).where(this).scalar_subquery()
     batch_id = select(Job.batch_id).where(this).scalar_subquery()
     tx.execute(update(Batch).where(Batch.id == batch_id).values(cost_credits=Batch.cost_credits + more))

@@ -124,8 +124,9 @@ def forgotten_results(tx: db.Transaction, limit: int) -> list[tuple[str, bool]]:
     long = Job.window_ends < func.now() + timedelta(seconds=RESULT_WINDOW_SECONDS - AGED_SECONDS)
     due = jobs.due(State.READY, limit).with_only_columns(Job.id, func.coalesce(long, text("true")).label("aged"))
     found = [(row.id, bool(row.aged)) for row in tx.execute(due)]
-    again = func.now() + timedelta(seconds=RESEND_SECONDS)
-    tx.execute(update(Job).where(Job.id.in_([job_id for job_id, _ in found])).values(due_at=again))
+    if found:
+        again = func.now() + timedelta(seconds=RESEND_SECONDS)
+        tx.execute(update(Job).where(Job.id.in_([job_id for job_id, _ in found])).values(due_at=again))
     return found
 
 

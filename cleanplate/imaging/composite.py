@@ -20,11 +20,10 @@ from cleanplate.imaging.facts import Facts
 from cleanplate.imaging.faults import ImageFault, ResultFault
 from cleanplate.imaging.formats import LOSSLESS, MEDIA_TYPES, OutputFormat
 from cleanplate.imaging.orientation import Size
-from cleanplate.imaging.pixels import Picture
+from cleanplate.imaging.pixels import Picture, Pixels
 from cleanplate.imaging.source import Source, open_picture
 
 Fidelity = Literal["exact", "raw"]
-Pixels = NDArray[np.uint8]
 
 _EXACT = 1e-3  # distances are square roots of whole numbers: the next one beyond r <= 100 is at least 0.005 away
 
@@ -155,7 +154,7 @@ def _exact(
     patch = colour.from_srgb(patch, picture.profile, picture.colours.mode)
     pixels = original.copy()
     pixels[area.box] = cv2.blendLinear(original[area.box], np.asarray(patch), 1 - area.weight, area.weight)
-    data = encode(Image.fromarray(pixels), picture.alpha, picture.profile, output_format)
+    data = encode(pixels, picture.alpha, picture.profile, output_format)
     return data, original, pixels if output_format in LOSSLESS else _decoded(data)
 
 
@@ -167,7 +166,7 @@ def _raw(
     if result_format == output_format:
         return result, reference, _as_srgb(upstream.colours, upstream.profile)
     shown = _suited(upstream, output_format)
-    data = encode(shown.colours, shown.alpha, shown.profile, output_format)
+    data = encode(np.asarray(shown.colours), shown.alpha, shown.profile, output_format)
     stored = shown.colours if output_format in LOSSLESS else Image.fromarray(_decoded(data))
     return data, reference, _as_srgb(stored, shown.profile)
 

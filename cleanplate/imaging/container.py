@@ -12,7 +12,9 @@ from dataclasses import dataclass
 MAX_UNPACKED = 1 << 20  # bytes that all compressed text and the profile of a PNG may unpack to; Pillow's own limit
 
 _EOI, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # neither a stuffed byte nor a restart inside a scan
+# Neither a stuffed byte nor a restart inside a scan. Only a pattern that starts with a literal is searched for quickly:
+# of fill bytes (\xff\xff...) the last is found.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _JPEG_KEPT_APPS = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}  # what tells a decoder the colours
 _JPEG_TABLES = range(0xC0, 0xE0)
 _JPEG_LENGTH_SIZE = 2  # a segment's length counts its own two bytes

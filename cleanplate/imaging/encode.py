@@ -11,28 +11,26 @@ import struct
 
 import numpy as np
 from isal import isal_zlib
-from numpy.typing import NDArray
 from PIL import Image
 
 from cleanplate.imaging.formats import OutputFormat
+from cleanplate.imaging.pixels import Pixels
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels: L, LA, RGB, RGBA
 _PNG_UP = 2  # the filter, a byte before each row
 
 
-def encode(
-    colours: Image.Image, alpha: Image.Image | None, profile: bytes | None, output_format: OutputFormat
-) -> bytes:
-    """Return a file of the picture: ``colours`` L or RGB, in the space of ``profile``, which is embedded.
+def encode(colours: Pixels, alpha: Image.Image | None, profile: bytes | None, output_format: OutputFormat) -> bytes:
+    """Return a file of the picture: ``colours`` H x W or H x W x 3, in the space of ``profile``, which is embedded.
 
     JPEG has no alpha: flatten the picture first. No side may be longer than ``formats.MAX_SIDE``.
     """
     if output_format == "png":
         return _png(colours, alpha, profile)
-    image = colours.copy()
+    image = Image.fromarray(colours)
     if alpha:
-        image = Image.merge("RGBA", (*colours.convert("RGB").split(), alpha))
+        image = Image.merge("RGBA", (*image.convert("RGB").split(), alpha))
     file = io.BytesIO()
     if output_format == "webp":
         image.save(file, "WEBP", lossless=True, exact=True, method=0, quality=20, icc_profile=profile or b"")
@@ -41,10 +39,8 @@ def encode(
     return file.getvalue()
 
 
-def _png(colours: Image.Image, alpha: Image.Image | None, profile: bytes | None) -> bytes:
-    pixels = np.asarray(colours)
-    if alpha:
-        pixels = np.dstack([pixels, np.asarray(alpha)])
+def _png(colours: Pixels, alpha: Image.Image | None, profile: bytes | None) -> bytes:
+    pixels = np.dstack([colours, np.asarray(alpha)]) if alpha else colours
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR_TYPES[rows.shape[1] // width], 0, 0, 0)
@@ -59,7 +55,7 @@ def _png(colours: Image.Image, alpha: Image.Image | None, profile: bytes | None)
     )
 
 
-def _filtered(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _filtered(rows: Pixels) -> Pixels:
     out = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
     out[:, 0] = _PNG_UP
     out[0, 1:] = rows[0]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from cleanplate.imaging import colour
 from cleanplate.imaging.encode import encode
 from cleanplate.imaging.mask import Mask
@@ -25,11 +27,11 @@ def prepare(image: Source, mask: Mask) -> Prepared:
 
     Raises ``ImageFault`` for pixels that break off, if they were not decoded yet.
     """
-    return Prepared(image=_image(image), mask=encode(mask.image, None, None, "png"))
+    return Prepared(image=_image(image), mask=encode(np.asarray(mask.image), None, None, "png"))
 
 
 def _image(source: Source) -> bytes:
     if source.plain:
         return source.plain
     picture = source.picture().flattened()
-    return encode(colour.to_srgb(picture.colours, picture.profile), None, None, "png")
+    return encode(np.asarray(colour.to_srgb(picture.colours, picture.profile)), None, None, "png")

@@ -37,6 +37,14 @@ def test_a_progressive_jpeg_survives_being_taken_apart() -> None:
     assert same_pixels(container.read_jpeg(data).bare, data)
 
 
+def test_fill_bytes_may_stand_before_any_marker() -> None:
+    data = pictures.encoded(pictures.scene(), "JPEG", exif=pictures.exif(6))
+    filled = data[:2] + b"\xff\xff" + data[2:-2] + b"\xff\xff\xff" + data[-2:]
+    file = container.read_jpeg(filled)
+    assert orientation.read(file.exif) == 6
+    assert same_pixels(file.bare, data)
+
+
 def test_real_photographs_survive_being_taken_apart() -> None:
     for name in ("china", "flower", "rocket"):
         data = pictures.photograph(name)
