@@ -1,6 +1,6 @@
 """``python -m cleanplate``."""
 
-from cleanplate.cli import main
+from cleanplate.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

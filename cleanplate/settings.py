@@ -7,31 +7,51 @@ variable that its alias names. Secrets are ``SecretStr``: printing settings neve
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cleanplate import access
+from cleanplate.access import Access
 
 Hosts = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
+class SettingsError(Exception):
+    """The environment cannot be used as it is; the text says why and shows no value."""
+
+
 class Settings(BaseSettings):
     """All that can be set from outside, with units in the names or descriptions."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
     # The upstream
     bfl_api_key: SecretStr | None = Field(None, alias="BFL_API_KEY", description="Key of the upstream account.")
-    bfl_base_url: str = Field("https://api.bfl.ai", alias="BFL_BASE_URL", description="Where submits go.")
+    bfl_api_keys: Secrets = Field(
+        (),
+        alias="BFL_API_KEYS",
+        description="Keys of several accounts, in its place: `NAME=KEY;slots=24;region=eu,NAME=KEY`.",
+    )
+    bfl_base_url: str = Field(
+        access.REGIONS["global"],
+        alias="BFL_BASE_URL",
+        description="Where submits go, unless an account says otherwise.",
+    )
     bfl_max_in_flight: int = Field(
-        24, ge=1, le=10_000, alias="BFL_MAX_IN_FLIGHT", description="Tasks the account may hold at once."
+        24,
+        ge=1,
+        le=access.SLOTS_MOST,
+        alias="BFL_MAX_IN_FLIGHT",
+        description="Tasks an account may hold at once, unless it says otherwise.",
     )
     bfl_hosts: Hosts = Field(
         (".bfl.ai",),
         alias="BFL_HOSTS",
-        description="Hosts the key may go to, by https; `.x` takes subdomains of x in, `http://x` allows plain http.",
+        description="Hosts a key may go to, by https; `.x` takes subdomains of x in, `http://x` allows plain http.",
     )
     bfl_delivery_hosts: Hosts = Field(
         (".bfl.ai", ".blob.core.windows.net"),
@@ -120,12 +140,41 @@ class Settings(BaseSettings):
     url: str = Field("http://127.0.0.1:8000", alias="CLEANPLATE_URL", description="The API the CLI talks to.")
     api_key: SecretStr | None = Field(None, alias="CLEANPLATE_API_KEY", description="The CLI's key.")
 
-    @field_validator("bfl_hosts", "bfl_delivery_hosts", "allow_private_networks", "secret_keys", mode="before")
+    @field_validator(
+        "bfl_api_keys", "bfl_hosts", "bfl_delivery_hosts", "allow_private_networks", "secret_keys", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @model_validator(mode="after")
+    def _accounts_are_clear(self) -> Self:
+        if self.bfl_api_key is not None and self.bfl_api_keys:
+            raise ValueError(
+                "BFL_API_KEY and BFL_API_KEYS are both set; put the one key into the list, as default=KEY, and unset it"
+            )
+        _ = self.upstream_accounts
+        return self
+
+    @property
+    def upstream_accounts(self) -> tuple[Access, ...]:
+        """The accounts that are submitted to: one named ``default`` unless ``BFL_API_KEYS`` names others."""
+        if self.bfl_api_keys:
+            return access.parse(self.bfl_api_keys, self.bfl_base_url, self.bfl_max_in_flight)
+        key = self.bfl_api_key or SecretStr("")
+        return (Access(access.DEFAULT, key, self.bfl_base_url, self.bfl_max_in_flight),)
+
+    @property
+    def slots(self) -> int:
+        """How many tasks all accounts together may hold at once."""
+        return sum(account.slots for account in self.upstream_accounts)
+
+    @property
+    def keyless(self) -> bool:
+        """Whether there is no key of any account, so that ``cleanplate up`` takes the simulator."""
+        return self.bfl_api_key is None and not self.bfl_api_keys
 
     @property
     def links_url(self) -> str:
@@ -135,5 +184,10 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get() -> Settings:
-    """Return this process's settings, read once."""
-    return Settings()
+    """Return this process's settings, read once. Raises :class:`SettingsError`."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        told = (": ".join([*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")]) for fault in faults)
+        raise SettingsError("; ".join(told)) from None

@@ -1,14 +1,18 @@
 """The command line: ``cleanplate`` and ``python -m cleanplate``."""
 
+import sys
+
 import typer
 
 from cleanplate.cli import keys, tenants, upstream
 from cleanplate.cli.demo.command import demo
 from cleanplate.cli.doctor import doctor
 from cleanplate.cli.erase import erase
+from cleanplate.cli.exits import Code
 from cleanplate.cli.operate import healthcheck, migrate
 from cleanplate.cli.up import up
 from cleanplate.cli.watch import download, watch
+from cleanplate.settings import SettingsError
 
 main = typer.Typer(
     name="cleanplate",
@@ -22,3 +26,12 @@ for command in (demo, up, erase, watch, download, doctor, migrate, healthcheck):
 main.add_typer(keys.app, name="keys")
 main.add_typer(tenants.app, name="tenants")
 main.add_typer(upstream.app, name="upstream")
+
+
+def program() -> None:
+    """Run the command line of this process; settings that cannot be used end it in a line."""
+    try:
+        main()
+    except SettingsError as error:
+        typer.echo(f"cleanplate: {error}", err=True)
+        sys.exit(Code.USAGE)

@@ -19,8 +19,8 @@ def up(
     """Run everything on this machine: PostgreSQL, Redis, the API and its workers.
 
     What is in DATABASE_URL, REDIS_URL or STORAGE_URL is used instead of an embedded part; data is kept in
-    CLEANPLATE_DATA_DIR. Without BFL_API_KEY a simulator stands in for the upstream. Ctrl-C drains and stops all of
-    it, a second Ctrl-C stops at once.
+    CLEANPLATE_DATA_DIR. Without BFL_API_KEY or BFL_API_KEYS a simulator stands in for the upstream. Ctrl-C drains and
+    stops all of it, a second Ctrl-C stops at once.
     """
     from cleanplate import settings
     from cleanplate.local import stack

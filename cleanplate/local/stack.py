@@ -68,7 +68,7 @@ def running(
         env = environment.base(settings, data_dir)
         servers = _servers(settings, data_dir)
         services = [server.service for server in servers.values()]
-        simulated = settings.bfl_api_key is None
+        simulated = settings.keyless
         if simulated:
             say("no BFL_API_KEY is set: pictures go to the built-in simulator, not to BFL, and nothing is paid")
             services.append(_simulator(supervisor, settings, simulation, env))

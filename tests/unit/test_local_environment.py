@@ -16,7 +16,7 @@ def test_defaults_are_not_exported() -> None:
 
 def test_every_setting_reads_the_same_in_a_process_that_gets_the_exported_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
-        "BFL_API_KEY": "key",
+        "BFL_API_KEYS": "one=key;slots=3;region=eu,two=other",
         "BFL_HOSTS": ".one.example,two.example",
         "BFL_MAX_IN_FLIGHT": "7",
         "CLEANPLATE_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8,fd00::/8",

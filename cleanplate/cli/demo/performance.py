@@ -84,10 +84,11 @@ def _run(here: Settings, photos: Path | None, out: Path, count: int, steps: Step
 
 
 def _agree_to_pay(here: Settings, count: int, *, yes: bool) -> None:
-    if here.bfl_api_key is None:
+    if here.keyless:
         return
     credits_ = count * here.cost_credits
-    what = f"BFL_API_KEY is set: this pays for {count} images, about {credits_:g} credits (${credits_ / 100:.2f})"
+    which = "BFL_API_KEYS" if here.bfl_api_keys else "BFL_API_KEY"
+    what = f"{which} is set: this pays for {count} images, about {credits_:g} credits (${credits_ / 100:.2f})"
     if yes:
         typer.echo(f"cleanplate: {what}", err=True)
     elif not sys.stdin.isatty():
