@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -136,8 +136,8 @@ def _fresh(ids: Iterable[str]) -> Any:
     return select(Job).where(Job.id.in_(list(ids))).execution_options(populate_existing=True)
 
 
-def slots_held(account: str) -> Select[Any]:
-    """Return the query that counts the slots of ``account`` in use."""
+def slots_held(account: Any) -> Select[Any]:
+    """Return the query that counts the slots of ``account``, a name or a column, that are in use."""
     return select(func.count()).where(Job.account == account, Job.state.in_(_literals(HOLDS_SLOT)))
 
 
@@ -190,20 +190,29 @@ def rescue(tx: Transaction, worker: str, *, hold_seconds: float, limit: int = 20
     return adopted
 
 
-def held(tx: Transaction, worker: str) -> dict[str, tuple[State, int]]:
-    """Return the jobs that ``worker`` leases, each with its state and the number of its newest attempt."""
-    mine = select(Job.id, Job.state, Job.attempts).where(Job.owner == worker, Job.state.in_(_literals(LEASED)))
-    return {id_: (State(state), attempts) for id_, state, attempts in tx.execute(mine)}
+class Held(NamedTuple):
+    """How a job stands that a worker leases: its state, the number of its newest attempt, whose slot it has."""
+
+    state: State
+    attempts: int
+    account: str | None
 
 
-def regain(tx: Transaction, worker: str, strays: Mapping[str, tuple[State, int]]) -> list[str]:
+def held(tx: Transaction, worker: str) -> dict[str, Held]:
+    """Return the jobs that ``worker`` leases."""
+    mine = select(Job.id, Job.state, Job.attempts, Job.account)
+    rows = tx.execute(mine.where(Job.owner == worker, Job.state.in_(_literals(LEASED))))
+    return {id_: Held(State(state), attempts, account) for id_, state, attempts, account in rows}
+
+
+def regain(tx: Transaction, worker: str, strays: Mapping[str, Held]) -> list[str]:
     """Set jobs going again that ``worker`` leases and does not carry, since it never heard that it got them.
 
     ``strays`` are as :func:`held` told of them; one that has changed since is left alone, for it may be carried now.
     It has sent none that is ``sending``: it sends when it hears of its slot. Returns those in flight, for it to poll.
     """
     now = held(tx, worker)
-    still = {id_: state for id_, (state, number) in strays.items() if now.get(id_) == (state, number)}
+    still = {id_: seen.state for id_, seen in strays.items() if now.get(id_) == seen}
     ids = {state: [id_ for id_ in still if still[id_] is state] for state in LEASED}
     never = {"outcome": "not_accepted", "detail": "never sent", "answered_at": 0.0}
     back = {"owner": worker, "account": None}

@@ -293,4 +293,5 @@ class Account(Base):
     paused_detail: Mapped[str | None]
     paused_at: Mapped[datetime | None]
     latency_seconds: Mapped[float | None]
+    latencies: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)  # seconds by size, see worker.latencies
     unanswered: Mapped[int] = mapped_column(server_default="0")

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from cleanplate import ids, vault
+from cleanplate import accounts, ids, vault
 from cleanplate.db import Transaction
 from cleanplate.ids import Kind
 from cleanplate.models import Account, Attempt, Batch, Endpoint, Job, JobEvent, Tenant, Worker
@@ -32,9 +32,9 @@ def tenant(tx: Session, id_: str = TENANT) -> str:
     return id_
 
 
-def account(tx: Session, cap: int = 24, **columns: Any) -> None:
-    """Make the upstream account."""
-    tx.add(Account(name=ACCOUNT, **{"cap": cap, "allowed": cap, **columns}))
+def account(tx: Session, cap: int = 24, name: str = ACCOUNT, **columns: Any) -> None:
+    """Make an upstream account."""
+    tx.add(Account(name=name, **{"cap": cap, "allowed": cap, **columns}))
     tx.flush()
 
 
@@ -138,5 +138,5 @@ def attempts(tx: Session, job_id: str) -> list[Attempt]:
 
 def seats(tx: Transaction, owner: str, ids_: Collection[str]) -> tuple[AbstractSet[str], AbstractSet[str]]:
     """Ask for slots for jobs that ``owner`` has claimed; return who holds one now and who is not its own any more."""
-    turn = capacity.turn(tx, owner, [], [], dict.fromkeys(ids_))
+    turn = capacity.turn(tx, owner, accounts.in_use(tx), [], [], dict.fromkeys(ids_))
     return turn.seated.keys(), turn.lost

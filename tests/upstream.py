@@ -64,7 +64,7 @@ class Upstream:
 def carrying(
     upstream: Upstream, store: Store, worker: str = "w1", cap: int = 4, **variables: str
 ) -> Iterator[Callable[[], None]]:
-    """Run a conveyor for as long as the block lasts; at its end it is drained, unless what is yielded killed it."""
+    """Run a conveyor on ``upstream`` for as long as the block lasts; see :func:`conveying`."""
     settings = Settings(
         BFL_API_KEY="the-key",
         BFL_BASE_URL=upstream.site.url,
@@ -73,6 +73,13 @@ def carrying(
         BFL_MAX_IN_FLIGHT=str(cap),
         **variables,
     )
+    with conveying(settings, store, worker) as kill:
+        yield kill
+
+
+@contextmanager
+def conveying(settings: Settings, store: Store, worker: str) -> Iterator[Callable[[], None]]:
+    """Run a conveyor for as long as the block lasts; at its end it is drained, unless what is yielded killed it."""
     loop = asyncio.new_event_loop()
     conveyor = Conveyor(settings, store, worker)
     lives: list[asyncio.Task[None]] = []

@@ -17,7 +17,7 @@ import aiohttp
 import httpx
 import yarl
 
-from cleanplate.settings import Settings
+from cleanplate.access import Access
 
 SUBMIT_PATH: Final = "/v1/flux-tools/erase-v1"
 SUBMIT_TIMEOUT: Final = aiohttp.ClientTimeout(total=50.0, connect=10.0, sock_connect=5.0, sock_read=20.0)
@@ -101,15 +101,14 @@ def extended(body: bytes, fields: Mapping[str, str]) -> bytes:
 
 
 class Upstream:
-    """A pool of connections to the upstream. The key goes to its hosts only, and no redirect is followed."""
+    """A pool of connections for one account. Its key goes to ``hosts`` only, and no redirect is followed."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._base = settings.bfl_base_url.rstrip("/")
-        self._hosts = settings.bfl_hosts
-        self._key = settings.bfl_api_key.get_secret_value() if settings.bfl_api_key else ""
+    def __init__(self, account: Access, hosts: tuple[str, ...]) -> None:
+        self._base = account.base_url.rstrip("/")
+        self._hosts = hosts
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=2 * settings.bfl_max_in_flight + 32,
+                limit=2 * account.slots + 32,
                 keepalive_timeout=KEEPALIVE_SECONDS,
                 ssl=httpx.create_ssl_context(trust_env=False),
             ),
@@ -118,7 +117,7 @@ class Upstream:
                 "accept": "application/json",
                 "content-type": "application/json",
                 "user-agent": "cleanplate",
-                "x-key": self._key,
+                "x-key": account.key.get_secret_value(),
             },
         )
 

@@ -1,142 +1,203 @@
-"""What the upstream account takes now: its cap, what a 429 taught, and who gets a slot.
+"""What the upstream accounts take now: their caps, what a 429 taught, and who gets a slot of which.
 
-All of it is one row in ``accounts``, so every conveyor sees the same and a person can read it in ``/v1/upstream``.
+Each is one row in ``accounts``, so every conveyor sees the same and a person can read it in ``/v1/upstream``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from heapq import nsmallest
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, cast, func, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from cleanplate import accounts, jobs
-from cleanplate.accounts import ACCOUNT
+from cleanplate.access import Access
 from cleanplate.db import Transaction
 from cleanplate.jobs import Change, slots_held
 from cleanplate.models import Account, Attempt, Job
 from cleanplate.states import State
 from worker import seating
+from worker.latencies import Learned
 
 DEFAULT_GATE_SECONDS: Final = 1.0
 
 
-def ensure(tx: Transaction, cap: int) -> None:
-    """Write the account's row, or bring its cap to what the settings say now."""
-    statement = insert(Account).values(name=ACCOUNT, cap=cap, allowed=cap)
-    changed = {"cap": cap, "allowed": cap}
-    tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed, where=Account.cap != cap))
+def ensure(tx: Transaction, given: Sequence[Access]) -> None:
+    """Write the accounts' rows, or bring their caps to what the settings say now.
+
+    One that the settings name no more has no slots: it gets no job, and what it has in flight still counts and ends.
+    """
+    accounts.lock(tx)
+    rows = [{"name": one.name, "cap": one.slots, "allowed": one.slots} for one in given]
+    statement = insert(Account).values(rows)
+    caps = {"cap": statement.excluded.cap, "allowed": statement.excluded.cap}
+    changed = Account.cap != statement.excluded.cap
+    tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=caps, where=changed))
+    named = Account.name.in_([one.name for one in given])
+    tx.execute(update(Account).where(~named, Account.cap > 0).values(cap=0, allowed=0))
+
+
+class Seat(NamedTuple):
+    """A slot that a job holds: of this account, for its attempt of this number."""
+
+    account: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What one transaction of a conveyor came to, in ids of jobs.
 
-    ``granted`` were changed as wished, ``seated`` hold a slot now, each for the attempt of this number, ``lost`` stood
-    in line and are no longer its own.
+    ``granted`` were changed as wished, ``seated`` hold a slot now, ``lost`` stood in line and are no longer its own.
     """
 
     granted: AbstractSet[str]
-    seated: Mapping[str, int]
+    seated: Mapping[str, Seat]
     lost: AbstractSet[str]
 
 
 def turn(
     tx: Transaction,
     worker: str,
+    names: Collection[str],
     changes: Sequence[Change],
     effects: Sequence[Callable[[Transaction], None]],
     line: Mapping[str, str | None],
 ) -> Turn:
-    """Make changes, then what follows from them for the account, then give the slots that are free to those in line.
+    """Make changes, then what follows from them for the accounts, then give the slots that are free to those in line.
 
-    ``line`` holds ids of jobs in the order of their turn, each with the digest of the callback it will ask for.
-    The account is locked before any job, by everybody, so that transactions cannot wait in a circle.
+    ``names`` are the accounts that the worker has keys of. ``line`` holds ids of jobs in the order of their turn, each
+    with the digest of the callback it will ask for.
     """
     if line or effects:
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"cleanplate.slots.{ACCOUNT}"})
+        accounts.lock(tx)
     granted = jobs.apply(tx, changes, worker=worker)
     for effect in effects:
         effect(tx)
-    seated, lost = _seat(tx, worker, line) if line else ({}, set())
+    seated, lost = _seat(tx, worker, names, line) if line else ({}, set())
     return Turn(granted, seated, lost)
 
 
-def _seat(tx: Transaction, worker: str, line: Mapping[str, str | None]) -> tuple[dict[str, int], set[str]]:
-    """Move as many of ``line`` (claimed by ``worker``, in this order) to ``sending`` as the account has slots for them.
+def _seat(
+    tx: Transaction, worker: str, names: Collection[str], line: Mapping[str, str | None]
+) -> tuple[dict[str, Seat], set[str]]:
+    """Move as many of ``line`` (claimed by ``worker``, in this order) to ``sending`` as the accounts have slots for.
 
     Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
     Each job that moves gets its row in the money ledger.
     """
-    chosen = seating.first_in_line(tx, worker, line, _free(tx))
+    rooms = _rooms(tx, names)
+    chosen = seating.first_in_line(tx, worker, line, sum(room.free for room in rooms))
+    given = dict(zip(chosen, share_out(rooms, len(chosen)), strict=True))
     claimed = frozenset({State.CLAIMED})
-    held = {"account": ACCOUNT, "owner": worker}
     moved = jobs.apply(
-        tx, [Change(id_, claimed, State.SENDING, "sending", worker, held) for id_ in chosen], worker=worker
+        tx,
+        [
+            Change(id_, claimed, State.SENDING, "sending", worker, {"account": name, "owner": worker})
+            for id_, name in given.items()
+        ],
+        worker=worker,
     )
-    numbers: dict[str, int] = {}
+    seated: dict[str, Seat] = {}
     if moved:
         first = func.coalesce(Job.started_at, func.now())
         begun = update(Job).where(Job.id.in_(moved)).values(attempts=Job.attempts + 1, started_at=first)
-        numbers = {row.id: row.attempts for row in tx.execute(begun.returning(Job.id, Job.attempts))}
-        of_all = {"account": ACCOUNT, "worker": worker}
+        numbers = tx.execute(begun.returning(Job.id, Job.attempts))
+        seated = {row.id: Seat(given[row.id], row.attempts) for row in numbers}
         tx.execute(
             insert(Attempt),
-            [{"job_id": id_, "number": n, "callback_sha256": line[id_], **of_all} for id_, n in numbers.items()],
+            [
+                {"job_id": id_, "worker": worker, "callback_sha256": line[id_], **seat._asdict()}
+                for id_, seat in seated.items()
+            ],
         )
-    return numbers, set(chosen) - moved
+    probed = {room.name for room in rooms if room.probe} & {seat.account for seat in seated.values()}
+    if probed:
+        gate = func.now() + timedelta(seconds=accounts.PROBE_SECONDS)
+        tx.execute(update(Account).where(Account.name.in_(probed)).values(gate_until=gate))
+    return seated, set(chosen) - moved
 
 
-def _free(tx: Transaction) -> int:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The slots of an account that are free, and what share of all that it is allowed each of them is.
+
+    Of a paused account a ``probe`` has the one slot.
+    """
+
+    name: str
+    free: int
+    share: float
+    probe: bool = False
+
+
+def share_out(rooms: Sequence[Room], wanted: int) -> list[str]:
+    """Return the accounts that the next ``wanted`` jobs go to: each to the one of which the largest share is free."""
+    slots = ((-number * room.share, room.name) for room in rooms for number in range(1, room.free + 1))
+    return [name for _, name in nsmallest(wanted, slots)]
+
+
+def open_accounts(names: Collection[str]) -> Select[Any]:
+    """Return the query for those of these accounts that may be submitted to now, each with the slots it holds."""
     opened = func.coalesce(Account.gate_until <= func.now(), text("true"))
-    row = tx.execute(
-        select(Account.allowed, Account.paused_reason, opened.label("open")).where(Account.name == ACCOUNT)
-    ).one()
-    if not row.open or row.paused_reason == accounts.BY_HAND:
-        return 0
-    held: int = tx.scalar(slots_held(ACCOUNT)) or 0
-    free: int = max(0, row.allowed - held)
-    if row.paused_reason is None or not free:
-        return free
-    gate = func.now() + timedelta(seconds=accounts.PROBE_SECONDS)
-    tx.execute(update(Account).where(Account.name == ACCOUNT).values(gate_until=gate))
-    return 1
+    held = slots_held(Account.name).scalar_subquery().label("held")
+    return select(Account.name, Account.allowed, Account.paused_reason, held).where(
+        Account.name.in_(names), opened, Account.paused_reason.is_distinct_from(accounts.BY_HAND)
+    )
 
 
-def limit_hit(tx: Transaction, retry_after: float | None) -> None:
+def _rooms(tx: Transaction, names: Collection[str]) -> list[Room]:
+    rows = tx.execute(open_accounts(names)).all()
+    return [_room(row.name, row.allowed, row.held, row.paused_reason) for row in rows if row.held < row.allowed]
+
+
+def _room(name: str, allowed: int, held: int, paused_reason: str | None) -> Room:
+    if paused_reason is None:
+        return Room(name, allowed - held, 1 / allowed)
+    # A probe that costs nothing goes first, for it takes a moment; one that may cost money only if no other has a slot.
+    return Room(name, 1, 0.0 if paused_reason == accounts.UNANSWERED else 1.0, probe=True)
+
+
+def limit_hit(tx: Transaction, account: str, retry_after: float | None) -> None:
     """After a 429: allow what the upstream accepted, and wait for as long as it asked."""
-    accepted = tx.scalar(slots_held(ACCOUNT)) or 0
+    accepted = tx.scalar(slots_held(account)) or 0
     tx.execute(
         update(Account)
-        .where(Account.name == ACCOUNT)
+        .where(Account.name == account)
         .values(
-            allowed=func.greatest(1, func.least(Account.allowed, accepted)),
+            allowed=func.least(Account.cap, func.greatest(1, func.least(Account.allowed, accepted))),
             allowed_at=func.now(),
             gate_until=func.now() + timedelta(seconds=DEFAULT_GATE_SECONDS if retry_after is None else retry_after),
         )
     )
 
 
-def keep_up(tx: Transaction, latency_seconds: float | None) -> bool:
-    """Keep the learned latency where quotes and the next start find it, and regrow by it.
+def keep_up(tx: Transaction, learned: Mapping[str, Learned]) -> bool:
+    """Keep the learned latencies where quotes and the next start find them, and regrow by them.
 
-    One more task is allowed for each latency that has passed since the last change; returns whether one was.
+    An account is allowed one more task for each latency that has passed since the last change; returns whether one was.
     """
-    if latency_seconds is not None:
-        tx.execute(update(Account).where(Account.name == ACCOUNT).values(latency_seconds=latency_seconds))
+    accounts.lock(tx)
+    for name, latency in learned.items():
+        by_size = Account.latencies.op("||")(cast(latency.by_size, JSONB))
+        tx.execute(
+            update(Account).where(Account.name == name).values(latency_seconds=latency.seconds, latencies=by_size)
+        )
     seconds = func.coalesce(Account.latency_seconds, 1.0)
     due = Account.allowed_at + func.make_interval(0, 0, 0, 0, 0, 0, seconds) <= func.now()
-    grown = tx.scalar(
+    grown = tx.scalars(
         update(Account)
-        .where(Account.name == ACCOUNT, Account.allowed < Account.cap, due)
+        .where(Account.allowed < Account.cap, due)
         .values(allowed=Account.allowed + 1, allowed_at=func.now())
-        .returning(Account.allowed)
+        .returning(Account.name)
     )
-    return grown is not None
+    return bool(grown.all())
 
 
-def learned(tx: Transaction) -> float | None:
-    """Return the latency that was learned last, in seconds."""
-    return tx.scalar(select(Account.latency_seconds).where(Account.name == ACCOUNT))
+def learned(tx: Transaction) -> dict[str, Learned]:
+    """Return the latencies that were learned last, by account."""
+    known = select(Account).where(Account.latency_seconds.is_not(None))
+    return {row.name: Learned(row.latency_seconds or 0.0, row.latencies) for row in tx.scalars(known)}

@@ -21,14 +21,14 @@ from cleanplate.settings import Settings
 from cleanplate.states import State
 from cleanplate.storage import Store
 from worker import capacity, ledger, meaning, seating
-from worker.bfl import Upstream, extended
+from worker.bfl import extended
 from worker.calls import Calls
+from worker.capacity import Seat
 from worker.flight import Flight, load_flights
-from worker.latency import Latency
+from worker.latencies import Latencies
 from worker.payload import load
-from worker.poll import poll
 from worker.session import Session, end_leases
-from worker.submit import submit
+from worker.upstreams import Upstreams
 from worker.writer import Effect, Writer
 
 log = logging.getLogger(__name__)
@@ -55,11 +55,12 @@ class Conveyor:
         self._settings = settings
         self._store = store
         self._worker = worker
-        self._ahead = min(64, max(8, settings.bfl_max_in_flight // 4))
+        self._slots = settings.slots
+        self._ahead = min(64, max(8, self._slots // 4))
         self._callbacks = callbacks.base(settings.public_url)
         self._calls = Calls()
         self._session = Session(worker, self._calls)
-        self._latency = Latency(called=1.0 if self._callbacks else 0.0)
+        self._latencies = Latencies(called=1.0 if self._callbacks else 0.0)
         self._draining = asyncio.Event()
         self._wake_feed = asyncio.Event()
         self._loading = 0
@@ -83,12 +84,12 @@ class Conveyor:
 
     async def run(self) -> None:
         """Carry jobs until drained. Raises whatever broke a lane."""
-        self._upstream = Upstream(self._settings)
+        self._upstreams = Upstreams(self._settings)
         try:
-            await self._db(capacity.ensure, self._settings.bfl_max_in_flight)
-            self._latency.recall(await self._db(capacity.learned))
+            await self._db(capacity.ensure, self._settings.upstream_accounts)
+            self._latencies.recall(await self._db(capacity.learned))
             await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
-            log.info("conveyor %s takes up to %s at once", self._worker, self._settings.bfl_max_in_flight)
+            log.info("conveyor %s takes up to %s at once", self._worker, self._slots)
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 lanes = [group.create_task(lane()) for lane in (self._feed, self._writer.lane)]
@@ -99,7 +100,7 @@ class Conveyor:
                     lane_task.cancel()
             await self._hand_over()
         finally:
-            await self._upstream.close()
+            await self._upstreams.close()
             for threads in (self._threads, self._loads, self._sender):
                 threads.shutdown(wait=False, cancel_futures=True)
 
@@ -126,15 +127,15 @@ class Conveyor:
         bell = self._calls.bell(job.id)
         while True:
             callback = callbacks.issue(self._callbacks)
-            number = await self._writer.slot(job.id, job.tag, callback.sha256)
-            if number is None:
+            seat = await self._writer.slot(job.id, job.tag, callback.sha256)
+            if seat is None:
                 return
             self._singles.discard(job.id)
             self._wake_feed.set()
             sent = time.monotonic()
-            outcome = await submit(self._upstream, extended(body, callback.fields))
-            flight = Flight.start(job.id, outcome, sent)
-            moved = await self._write_submit(job.id, number, outcome)
+            outcome = await self._upstreams.submit(seat.account, extended(body, callback.fields))
+            flight = Flight.start(job, seat.account, outcome, sent)
+            moved = await self._write_submit(job.id, seat, outcome)
             if isinstance(outcome, NotAccepted | Blocked) and moved:
                 continue
             if flight is not None and moved:
@@ -159,18 +160,20 @@ class Conveyor:
             self._loading -= 1
         return None
 
-    async def _write_submit(self, job_id: str, number: int, outcome: SubmitOutcome) -> bool:
-        change = meaning.of_submit(job_id, number, outcome, self._worker, self._settings.unconfirmed_hold_seconds)
-        moved = await self._writer.write(change, meaning.effect_of_submit(outcome))
+    async def _write_submit(self, job_id: str, seat: Seat, outcome: SubmitOutcome) -> bool:
+        hold = self._settings.unconfirmed_hold_seconds
+        change = meaning.of_submit(job_id, seat.number, outcome, self._worker, hold)
+        moved = await self._writer.write(change, meaning.effect_of_submit(seat.account, outcome))
         if not moved and isinstance(outcome, Accepted):
-            late = meaning.late_acceptance(job_id, number, outcome, self._worker)
+            late = meaning.late_acceptance(job_id, seat.number, outcome, self._worker)
             return await self._writer.write(late, partial(ledger.paid_late, acceptance=late))
         return moved
 
     async def _follow(self, flight: Flight, bell: asyncio.Event) -> None:
-        with self._latency.watching():
+        with self._latencies.watching(flight.account, flight.size):
             while not self._draining.is_set():
-                pause = flight.pause or self._latency.next_poll(flight.age, called=flight.called)
+                latency = self._latencies.of(flight.account, flight.size)
+                pause = flight.pause or latency.next_poll(flight.age, called=flight.called)
                 flight.called |= (rung := await self._wait(bell, pause))
                 if self._draining.is_set() or await self._ended(flight, rung=rung):
                     return
@@ -178,7 +181,7 @@ class Conveyor:
     async def _ended(self, flight: Flight, *, rung: bool) -> bool:
         """Look at the task once, and return whether nothing is left to look for."""
         flight.polled()
-        outcome = await poll(self._upstream, flight.polling_url, self._settings.bfl_delivery_hosts)
+        outcome = await self._upstreams.poll(flight.account, flight.polling_url)
         if isinstance(outcome, Pending):
             flight.still_pending()
         age = flight.age
@@ -186,7 +189,8 @@ class Conveyor:
         if change is None:
             return False
         if await self._writer.write(change) and flight.first_hand and isinstance(outcome, ResultReady):
-            self._latency.learn(age, age if rung else flight.pending_age, called=flight.called)
+            pending = age if rung else flight.pending_age
+            self._latencies.learn(flight.account, flight.size, age, pending, called=flight.called)
         return True
 
     # -- lanes ---------------------------------------------------------------------------------------------------------
@@ -194,7 +198,7 @@ class Conveyor:
     async def _feed(self) -> None:
         while not self._draining.is_set():
             wanted = max(0, self._ahead - self._loading - self._writer.waiting)
-            singles = max(0, seating.reserve(self._settings.bfl_max_in_flight) - len(self._singles))
+            singles = max(0, seating.reserve(self._slots) - len(self._singles))
             claimed = await self._db(jobs.claim, self._worker, wanted, singles=singles) if wanted or singles else []
             self._singles.update(job.id for job in claimed if job.batch_id is None)
             for job in claimed:
@@ -208,7 +212,7 @@ class Conveyor:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
-            if await self._db(capacity.keep_up, self._latency.median):
+            if await self._db(capacity.keep_up, self._latencies.learned()):
                 self._writer.look()
 
     async def _rescues(self) -> None:
@@ -218,8 +222,11 @@ class Conveyor:
                 await self._db(end_leases, self._worker, LEASE_SECONDS - SILENCE_SECONDS)
             adopted = await self._db(partial(jobs.rescue, hold_seconds=hold), self._worker)
             adopted += await self._regained()
-            for flight in await self._db(load_flights, adopted, self._upstream.polling_url) if adopted else []:
+            flights = await self._db(load_flights, adopted, self._upstreams.polling_url) if adopted else []
+            for flight in flights:
                 self._start(flight.job_id, self._follow(flight, self._calls.bell(flight.job_id)))
+            for account in {flight.account for flight in flights} - self._upstreams.names:
+                log.warning("tasks of account %r cannot be polled: put its key back into BFL_API_KEYS", account)
             await self._pause(RESCUE_SECONDS)
 
     async def _regained(self) -> list[str]:
@@ -228,7 +235,8 @@ class Conveyor:
             return []
         line = self._writer.line()
         rows = await self._db(jobs.held, self._worker)
-        self._writer.seat(line, {id_: number for id_, (state, number) in rows.items() if state is State.SENDING})
+        sending = {id_: row for id_, row in rows.items() if row.state is State.SENDING}
+        self._writer.seat(line, {id_: Seat(row.account or "", row.attempts) for id_, row in sending.items()})
         strays = set(rows).difference(self._carried.values())
         sure, self._strays = {job_id: rows[job_id] for job_id in strays & self._strays}, strays - self._strays
         return await self._db(jobs.regain, self._worker, sure) if sure else []
@@ -243,7 +251,7 @@ class Conveyor:
     async def _turn(
         self, changes: list[Change], effects: list[Effect], line: Mapping[str, str | None]
     ) -> capacity.Turn:
-        return await self._db(capacity.turn, self._worker, changes, effects, line)
+        return await self._db(capacity.turn, self._worker, self._upstreams.names, changes, effects, line)
 
     async def _db(self, call: Callable[Concatenate[db.Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``call`` in a transaction of its own on a thread, for as long as it takes the database to be there.

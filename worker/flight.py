@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from cleanplate.db import Transaction
 from cleanplate.models import Attempt, Job
 from cleanplate.outcomes import Accepted, SubmitOutcome
+from worker.latencies import size_class
 
 RESULT_WINDOW_SECONDS: Final = 600.0
 
@@ -18,10 +19,12 @@ RESULT_WINDOW_SECONDS: Final = 600.0
 class Flight:
     """``first_hand`` is False for a task adopted from another worker: when it was really sent is known less well.
 
-    ``called`` says that the upstream has called back: the task has ended.
+    ``size`` is the class of its picture. ``called`` says that the upstream has called back: the task has ended.
     """
 
     job_id: str
+    account: str
+    size: int
     polling_url: str
     accepted: float
     first_hand: bool = True
@@ -31,14 +34,15 @@ class Flight:
     _pending: float = field(default=0.0)
 
     @classmethod
-    def start(cls, job_id: str, outcome: SubmitOutcome, sent: float) -> "Flight | None":
+    def start(cls, job: Job, account: str, outcome: SubmitOutcome, sent: float) -> "Flight | None":
         """Return the flight that an accepted submit starts, which was sent at ``sent`` on the monotonic clock.
 
         Until a poll says Pending, the result's window counts from there: its answer may come later than the result.
         """
         if not isinstance(outcome, Accepted):
             return None
-        return cls(job_id, outcome.polling_url, accepted=time.monotonic(), _pending=sent)
+        size = size_class(job.image)
+        return cls(job.id, account, size, outcome.polling_url, accepted=time.monotonic(), _pending=sent)
 
     @property
     def age(self) -> float:
@@ -65,15 +69,15 @@ class Flight:
         return max(0.0, RESULT_WINDOW_SECONDS - (time.monotonic() - self._pending))
 
 
-def load_flights(tx: Transaction, job_ids: Sequence[str], polling_url: Callable[[str], str]) -> list[Flight]:
+def load_flights(tx: Transaction, job_ids: Sequence[str], polling_url: Callable[[str, str], str]) -> list[Flight]:
     """Return the flights of adopted jobs. Until a poll says Pending, the window counts from the submit.
 
-    ``polling_url`` makes the address of a task that is known by its callback only.
+    ``polling_url`` makes, from account and id, the address of a task that is known by its callback only.
     """
     age = func.extract("epoch", func.now() - func.coalesce(Attempt.answered_at, Attempt.sent_at))
     since_sent = func.extract("epoch", func.now() - Attempt.sent_at).label("since_sent")
     rows = tx.execute(
-        select(Job.id, Attempt.polling_url, Attempt.task_id, Attempt.called_at, age.label("age"), since_sent)
+        select(Job.id, Job.image, Attempt, age.label("age"), since_sent)
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempts))
         .where(Job.id.in_(job_ids))
     )
@@ -81,10 +85,12 @@ def load_flights(tx: Transaction, job_ids: Sequence[str], polling_url: Callable[
     return [
         Flight(
             row.id,
-            row.polling_url or polling_url(row.task_id or ""),
+            row.Attempt.account,
+            size_class(row.image),
+            row.Attempt.polling_url or polling_url(row.Attempt.account, row.Attempt.task_id or ""),
             now - float(row.age),
             first_hand=False,
-            called=row.called_at is not None,
+            called=row.Attempt.called_at is not None,
             _pending=now - float(row.since_sent),
         )
         for row in rows

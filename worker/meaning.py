@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, assert_never
 
 from cleanplate import accounts
@@ -84,20 +84,26 @@ def _paid(outcome: Accepted) -> dict[str, Any]:
     }
 
 
-def effect_of_submit(outcome: SubmitOutcome) -> Callable[[Transaction], None]:
-    """Return what the answer to a submit says about the account as a whole."""
+def effect_of_submit(account: str, outcome: SubmitOutcome) -> Callable[[Transaction], None]:
+    """Return what the answer to a submit says about its account as a whole."""
     match outcome:
         case NotAccepted(_, over_limit=True, retry_after=seconds):
-            return partial(capacity.limit_hit, retry_after=seconds)
+            return partial(capacity.limit_hit, account=account, retry_after=seconds)
         case NotAccepted(detail):
-            return partial(accounts.pause, reason="unreachable", detail=detail)
+            return partial(accounts.pause, account=account, reason="unreachable", detail=detail)
         case Blocked(reason, detail):
-            return partial(accounts.pause, reason=reason, detail=detail)
+            return partial(accounts.pause, account=account, reason=reason, detail=detail)
         case Accepted() | Rejected():
-            return accounts.answered
+            return _answered(account)
         case Unconfirmed():
-            return partial(accounts.unanswered)
+            return partial(accounts.unanswered, account=account)
     assert_never(outcome)
+
+
+@cache
+def _answered(account: str) -> Callable[[Transaction], None]:
+    """Return the same effect for the same account: however many answers come together, it happens once."""
+    return partial(accounts.answered, account=account)
 
 
 def of_poll(flight: Flight, outcome: PollOutcome, worker: str, timeout_seconds: float) -> Change | None:
@@ -128,5 +134,7 @@ def of_poll(flight: Flight, outcome: PollOutcome, worker: str, timeout_seconds: 
         case _:
             assert_never(outcome)
     if flight.age > timeout_seconds:
-        return failed(job_id, INFLIGHT, ErrorCode.UPSTREAM_TIMEOUT, f"no end after {timeout_seconds:g} s", worker)
+        why = f" ({outcome.detail})" if isinstance(outcome, NoAnswer) else ""
+        detail = f"no end after {timeout_seconds:g} s{why}"
+        return failed(job_id, INFLIGHT, ErrorCode.UPSTREAM_TIMEOUT, detail, worker)
     return None

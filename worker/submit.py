@@ -23,7 +23,7 @@ async def submit(upstream: bfl.Upstream, body: bytes) -> SubmitOutcome:
     except bfl.NeverSentError as error:
         return NotAccepted(f"no connection to the upstream ({error})")
     except bfl.ForeignHostError as error:
-        return Blocked("configuration", f"BFL_BASE_URL is not at one of BFL_HOSTS ({error}); nothing was sent")
+        return Blocked("configuration", f"the account's address is not at one of BFL_HOSTS ({error}); nothing was sent")
     except bfl.NoAnswerError as error:
         return Unconfirmed(f"no answer to the submit ({error})")
     return _meaning(upstream, response)

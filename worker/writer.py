@@ -13,7 +13,7 @@ from typing import Final
 from cleanplate.db import Transaction
 from cleanplate.jobs import Change
 from cleanplate.states import HOLDS_SLOT
-from worker.capacity import Turn
+from worker.capacity import Seat, Turn
 
 Effect = Callable[[Transaction], None]
 Take = Callable[[list[Change], list[Effect], Mapping[str, str | None]], Awaitable[Turn]]
@@ -35,13 +35,13 @@ class Wish:
 class Place:
     """A place in the line for slots, which is in the order of ``tag``.
 
-    ``callback_sha256`` is the digest of the callback that the submit will ask for, ``attempt`` what :meth:`Writer.slot`
+    ``callback_sha256`` is the digest of the callback that the submit will ask for, ``seat`` what :meth:`Writer.slot`
     returns.
     """
 
     tag: int
     callback_sha256: str | None
-    attempt: asyncio.Future[int | None]
+    seat: asyncio.Future[Seat | None]
 
 
 class Writer:
@@ -71,11 +71,8 @@ class Writer:
         self._work.set()
         return await wish.granted
 
-    async def slot(self, job_id: str, tag: int, callback_sha256: str | None = None) -> int | None:
-        """Wait in line for a slot, by ``tag``, and return the number of the attempt that the job now has one for.
-
-        None means that the job is no longer ours.
-        """
+    async def slot(self, job_id: str, tag: int, callback_sha256: str | None = None) -> Seat | None:
+        """Wait in line for a slot, by ``tag``, and return it; None when the job is no longer ours."""
         if self._closed:
             return None
         self._leave(job_id, None)
@@ -83,7 +80,7 @@ class Writer:
         self._line[job_id] = place
         self.look()
         try:
-            return await place.attempt
+            return await place.seat
         finally:
             if self._line.get(job_id) is place:
                 del self._line[job_id]
@@ -97,10 +94,10 @@ class Writer:
         """Return who stands in line now."""
         return dict(self._line)
 
-    def seat(self, line: Mapping[str, Place], attempts: Mapping[str, int]) -> None:
-        """Tell of the slots for these attempts those who stand in line as they did; who came back to it has none."""
+    def seat(self, line: Mapping[str, Place], seats: Mapping[str, Seat]) -> None:
+        """Tell of these slots those who stand in line as they did; who came back to it has none."""
         still = {job_id for job_id, place in line.items() if self._line.get(job_id) is place}
-        self._serve({job_id: number for job_id, number in attempts.items() if job_id in still})
+        self._serve({job_id: seat for job_id, seat in seats.items() if job_id in still})
 
     def close_line(self) -> None:
         """Give nobody a slot any more, but for those whom the turn under way seats: in the rows they send already."""
@@ -147,11 +144,11 @@ class Writer:
         self._wishes = [wish for wish in self._wishes if taken[wish.change.job_id] is not wish]
         return list(taken.values())
 
-    def _serve(self, attempts: Mapping[str, int | None]) -> None:
-        for job_id, number in attempts.items():
-            self._leave(job_id, number)
+    def _serve(self, seats: Mapping[str, Seat | None]) -> None:
+        for job_id, seat in seats.items():
+            self._leave(job_id, seat)
 
-    def _leave(self, job_id: str, attempt: int | None) -> None:
+    def _leave(self, job_id: str, seat: Seat | None) -> None:
         place = self._line.pop(job_id, None)
-        if place is not None and not place.attempt.done():
-            place.attempt.set_result(attempt)
+        if place is not None and not place.seat.done():
+            place.seat.set_result(seat)

@@ -7,16 +7,19 @@ from functools import partial
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from cleanplate import accounts, db, jobs
+from cleanplate.access import Access
 from cleanplate.models import Account, Attempt, Delivery, Job
 from cleanplate.outcomes import ErrorCode, NotAccepted, Rejected
 from cleanplate.states import HOLDS_SLOT, State
 from tests import rows
 from tests.threads import at_once
 from worker import capacity, meaning
+from worker.latencies import Learned
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -26,7 +29,12 @@ CREDITS = ("credits", "out of credits (402)")
 
 def account() -> Account:
     with db.transaction() as tx:
-        return tx.get_one(Account, capacity.ACCOUNT)
+        return tx.get_one(Account, rows.ACCOUNT)
+
+
+def named(**slots: int) -> list[Access]:
+    """Accounts as the settings name them."""
+    return [Access(name, SecretStr(name), "http://127.0.0.1:9", cap) for name, cap in slots.items()]
 
 
 def claimed(count: int, owner: str = rows.WORKER) -> list[str]:
@@ -55,7 +63,7 @@ def open_gate() -> None:
 
 
 def used(tx: Session) -> int:
-    return tx.scalar(jobs.slots_held(capacity.ACCOUNT)) or 0
+    return tx.scalar(jobs.slots_held(rows.ACCOUNT)) or 0
 
 
 def told() -> list[str]:
@@ -69,21 +77,23 @@ def told() -> list[str]:
 def test_the_account_is_made_once_and_follows_the_setting() -> None:
     for cap, allowed in ((24, 24), (24, 7), (48, 48), (12, 12)):
         with db.transaction() as tx:
-            capacity.ensure(tx, cap)
+            capacity.ensure(tx, named(default=cap))
         if allowed == 7:
             with db.transaction() as tx:
                 tx.execute(update(Account).values(allowed=7))
-                capacity.ensure(tx, cap)
+                capacity.ensure(tx, named(default=cap))
         assert (account().cap, account().allowed) == (cap, allowed)
 
 
 def test_the_latency_is_learned_for_the_next_start() -> None:
     with_account()
     with db.transaction() as tx:
-        assert capacity.learned(tx) is None
-        capacity.keep_up(tx, 4.25)
+        assert capacity.learned(tx) == {}
+        capacity.keep_up(tx, {rows.ACCOUNT: Learned(4.25, {"20": 4.0})})
     with db.transaction() as tx:
-        assert capacity.learned(tx) == 4.25
+        capacity.keep_up(tx, {rows.ACCOUNT: Learned(4.5, {"22": 9.0})})
+    with db.transaction() as tx:
+        assert capacity.learned(tx) == {rows.ACCOUNT: Learned(4.5, {"20": 4.0, "22": 9.0})}
 
 
 # -- slots -------------------------------------------------------------------------------------------------------------
@@ -97,10 +107,10 @@ def test_slots_go_to_the_first_in_line_and_each_has_its_row_in_the_ledger_before
     with db.transaction() as tx:
         for id_ in order[:3]:
             (attempt,) = rows.attempts(tx, id_)
-            assert (attempt.number, attempt.outcome, attempt.account) == (1, "sending", capacity.ACCOUNT)
+            assert (attempt.number, attempt.outcome, attempt.account) == (1, "sending", rows.ACCOUNT)
             assert (attempt.worker, attempt.answered_at) == (rows.WORKER, None)
             job = tx.get_one(Job, id_)
-            assert (job.state, job.attempts, job.account) == ("sending", 1, capacity.ACCOUNT)
+            assert (job.state, job.attempts, job.account) == ("sending", 1, rows.ACCOUNT)
             assert job.started_at is not None
         assert rows.attempts(tx, ids[1]) == []
     assert take([ids[1]]) == (set(), set())
@@ -141,7 +151,7 @@ def test_a_second_submit_is_a_second_row_and_the_start_stays_the_first() -> None
 
 def test_eight_conveyors_at_once_fill_the_slots_to_the_last_and_never_one_more() -> None:
     with_account(cap=10)
-    shares = [claimed(6, f"w{number}") for number in range(8)]
+    shares = [claimed(20, f"w{number}") for number in range(8)]
     seen: list[int] = []
 
     def work(worker: str, ids: list[str]) -> None:
@@ -156,9 +166,13 @@ def test_eight_conveyors_at_once_fill_the_slots_to_the_last_and_never_one_more()
             with db.transaction() as tx:
                 jobs.apply(tx, over)
             ids = [id_ for id_ in ids if id_ not in moved]
+        with db.transaction() as tx:
+            rows.seats(tx, worker, ids)
 
     at_once([lambda name=f"w{number}", ids=share: work(name, ids) for number, share in enumerate(shares)])
-    assert max(seen) == 10
+    assert max(seen) <= 10
+    with db.transaction() as tx:
+        assert used(tx) == 10
     with db.transaction() as tx:
         assert tx.scalar(select(func.count()).select_from(Attempt)) == tx.scalar(select(func.sum(Job.attempts)))
 
@@ -173,7 +187,7 @@ def test_after_a_429_what_was_accepted_is_allowed_and_the_gate_is_shut_for_as_lo
     with_account()
     with db.transaction() as tx:
         rows.jobs(tx, 9, State.INFLIGHT)
-        capacity.limit_hit(tx, retry_after)
+        capacity.limit_hit(tx, rows.ACCOUNT, retry_after)
     assert account().allowed == 9
     assert gate_seconds() == pytest.approx(seconds, abs=0.5)
     granted, lost = take(claimed(30))
@@ -183,11 +197,11 @@ def test_after_a_429_what_was_accepted_is_allowed_and_the_gate_is_shut_for_as_lo
 def test_a_429_never_closes_the_last_slot_and_never_opens_one() -> None:
     with_account(cap=5)
     with db.transaction() as tx:
-        capacity.limit_hit(tx, 0.0)
+        capacity.limit_hit(tx, rows.ACCOUNT, 0.0)
     assert account().allowed == 1
     with db.transaction() as tx:
         rows.jobs(tx, 3, State.INFLIGHT)
-        capacity.limit_hit(tx, 0.0)
+        capacity.limit_hit(tx, rows.ACCOUNT, 0.0)
     assert account().allowed == 1
 
 
@@ -197,16 +211,16 @@ def test_a_slot_more_is_allowed_for_each_latency_that_passes_until_the_cap() -> 
     for passed in (59, 61, 30, 61, 61):
         with db.transaction() as tx:
             tx.execute(update(Account).values(allowed_at=func.now() - timedelta(seconds=passed)))
-            grown.append((capacity.keep_up(tx, None), tx.scalar(select(Account.allowed))))
+            grown.append((capacity.keep_up(tx, {}), tx.scalar(select(Account.allowed))))
     assert grown == [(False, 2), (True, 3), (False, 3), (True, 4), (False, 4)]
 
 
 def test_an_upstream_whose_latency_is_not_known_regrows_each_second() -> None:
     with_account(cap=4, allowed=2)
     with db.transaction() as tx:
-        assert not capacity.keep_up(tx, None)
+        assert not capacity.keep_up(tx, {})
         tx.execute(update(Account).values(allowed_at=func.now() - timedelta(seconds=2)))
-        assert capacity.keep_up(tx, None)
+        assert capacity.keep_up(tx, {})
 
 
 def test_what_a_429_means_for_the_account_is_written_with_the_answer_so_no_other_job_slips_through() -> None:
@@ -214,10 +228,10 @@ def test_what_a_429_means_for_the_account_is_written_with_the_answer_so_no_other
     first, second, third = claimed(3)
     take([first])
     refused = meaning.of_submit(first, 1, LIMIT, rows.WORKER, 30.0)
-    effect = meaning.effect_of_submit(LIMIT)
+    effect = meaning.effect_of_submit(rows.ACCOUNT, LIMIT)
     assert effect is not None
     with db.transaction() as tx:
-        turn = capacity.turn(tx, rows.WORKER, [refused], [effect], dict.fromkeys([second, third]))
+        turn = capacity.turn(tx, rows.WORKER, {rows.ACCOUNT}, [refused], [effect], dict.fromkeys([second, third]))
     assert turn.granted == {first}
     assert not turn.seated
     assert account().allowed == 1
@@ -229,8 +243,8 @@ def test_a_slot_that_becomes_free_is_given_on_in_the_same_transaction() -> None:
     take([first])
     refused = meaning.of_submit(first, 1, Rejected(ErrorCode.UPSTREAM_REJECTED, "422"), rows.WORKER, 30.0)
     with db.transaction() as tx:
-        assert capacity.turn(tx, rows.WORKER, [refused], [], {second: None}) == capacity.Turn(
-            {first}, {second: 1}, set()
+        assert capacity.turn(tx, rows.WORKER, {rows.ACCOUNT}, [refused], [], {second: None}) == capacity.Turn(
+            {first}, {second: capacity.Seat(rows.ACCOUNT, 1)}, set()
         )
         assert used(tx) == 1
 
@@ -242,7 +256,7 @@ def test_a_pause_says_why_and_lets_one_job_through_every_few_seconds_to_see_whet
     with_account()
     ids = claimed(4)
     with db.transaction() as tx:
-        accounts.pause(tx, *CREDITS)
+        accounts.pause(tx, rows.ACCOUNT, *CREDITS)
     assert (account().paused_reason, account().paused_detail) == ("credits", "out of credits (402)")
     assert account().paused_at is not None
     assert take(ids) == (set(), set())
@@ -271,9 +285,9 @@ def test_a_probe_takes_no_slot_that_is_not_free() -> None:
 def test_an_accepted_submit_opens_the_account_again() -> None:
     with_account()
     with db.transaction() as tx:
-        accounts.pause(tx, *CREDITS)
+        accounts.pause(tx, rows.ACCOUNT, *CREDITS)
     with db.transaction() as tx:
-        accounts.answered(tx)
+        accounts.answered(tx, rows.ACCOUNT)
     after = account()
     assert (after.paused_reason, after.paused_detail, after.paused_at, after.gate_until) == (None, None, None, None)
     ids = claimed(3)
@@ -283,18 +297,18 @@ def test_an_accepted_submit_opens_the_account_again() -> None:
 def test_an_accepted_submit_leaves_the_gate_that_a_429_shut() -> None:
     with_account()
     with db.transaction() as tx:
-        capacity.limit_hit(tx, 60.0)
-        accounts.answered(tx)
+        capacity.limit_hit(tx, rows.ACCOUNT, 60.0)
+        accounts.answered(tx, rows.ACCOUNT)
     assert gate_seconds() > 50
 
 
 def test_a_pause_that_goes_on_keeps_its_beginning_and_hears_the_newest_reason() -> None:
     with_account()
     with db.transaction() as tx:
-        accounts.pause(tx, *CREDITS)
+        accounts.pause(tx, rows.ACCOUNT, *CREDITS)
     began = account().paused_at
     with db.transaction() as tx:
-        accounts.pause(tx, "access", "refused (403)")
+        accounts.pause(tx, rows.ACCOUNT, "access", "refused (403)")
     assert account().paused_at == began
     assert account().paused_reason == "access"
 
@@ -302,15 +316,15 @@ def test_a_pause_that_goes_on_keeps_its_beginning_and_hears_the_newest_reason() 
 def test_what_a_person_paused_no_answer_opens_and_no_probe_tries() -> None:
     with_account()
     with db.transaction() as tx:
-        accounts.pause(tx, accounts.BY_HAND, "stocktaking")
+        accounts.pause(tx, rows.ACCOUNT, accounts.BY_HAND, "stocktaking")
     for seen in (accounts.answered, partial(accounts.pause, reason="credits", detail="402")):
         with db.transaction() as tx:
-            seen(tx)
+            seen(tx, account=rows.ACCOUNT)
         assert (account().paused_reason, account().paused_detail) == ("manual", "stocktaking")
     open_gate()
     assert take(claimed(1)) == (set(), set())
     with db.transaction() as tx:
-        assert accounts.resume(tx)
+        assert accounts.resume(tx, rows.ACCOUNT)
     assert account().paused_reason is None
 
 
@@ -320,16 +334,16 @@ def test_submits_without_an_answer_one_after_another_stop_it_and_an_answer_count
     def unanswered(times: int) -> str | None:
         for _ in range(times):
             with db.transaction() as tx:
-                accounts.unanswered(tx)
+                accounts.unanswered(tx, rows.ACCOUNT)
         return account().paused_reason
 
     assert unanswered(accounts.UNANSWERED_ALLOWED - 1) is None
     with db.transaction() as tx:
-        accounts.answered(tx)
+        accounts.answered(tx, rows.ACCOUNT)
     assert unanswered(accounts.UNANSWERED_ALLOWED - 1) is None
     assert unanswered(1) == "unanswered"
     with db.transaction() as tx:
-        accounts.answered(tx)
+        accounts.answered(tx, rows.ACCOUNT)
     assert (account().paused_reason, account().unanswered) == (None, 0)
 
 
@@ -344,7 +358,7 @@ def test_every_tenant_hears_once_of_a_pause_and_once_of_its_end_however_many_con
         with db.transaction() as tx:
             effect(tx)
 
-    at_once([lambda: change(lambda tx: accounts.pause(tx, *CREDITS))] * 6)
+    at_once([lambda: change(lambda tx: accounts.pause(tx, rows.ACCOUNT, *CREDITS))] * 6)
     assert told() == ["upstream.paused"] * 2
-    at_once([lambda: change(accounts.answered)] * 6)
+    at_once([lambda: change(lambda tx: accounts.answered(tx, rows.ACCOUNT))] * 6)
     assert told() == ["upstream.paused"] * 2 + ["upstream.resumed"] * 2

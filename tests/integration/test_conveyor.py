@@ -20,7 +20,7 @@ from cleanplate.storage import Store
 from tests import rows, web
 from tests.servers import wait_until
 from tests.upstream import Upstream, carrying
-from worker import capacity, conveyor
+from worker import conveyor
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -155,7 +155,7 @@ def test_an_answer_that_is_lost_holds_its_slot_and_is_not_sent_again_by_the_conv
         wait_until(lambda: sorted(states().values()) == ["claimed", "claimed", "unconfirmed"])
     assert len(upstream.submits) == 1
     with db.transaction() as tx:
-        assert tx.scalar(jobs.slots_held(capacity.ACCOUNT)) == 1
+        assert tx.scalar(jobs.slots_held(rows.ACCOUNT)) == 1
 
 
 def test_an_acceptance_that_comes_after_others_gave_the_job_up_is_used(

@@ -43,13 +43,13 @@ from tests import rows
 from worker import capacity, finalize, ledger, meaning, sweep
 from worker.flight import Flight
 
-CAP = 3
+CAPS = {rows.ACCOUNT: 2, "second": 1}
 PRICE = 5.0
 SAVIOUR = "w9"
 WORKERS = ("w1", "w2", "w3")
 JOBS_IN_EACH_BATCH = (1, 3, 4)
 
-JOBS = select(Job.id, Job.state, Job.owner, Job.attempts, Job.fetches, Job.batch_id, Job.cost_credits)
+JOBS = select(Job.id, Job.state, Job.owner, Job.account, Job.attempts, Job.fetches, Job.batch_id, Job.cost_credits)
 EVENTS = select(JobEvent.id, JobEvent.job_id, JobEvent.state, JobEvent.reason).order_by(JobEvent.id)
 LEDGER = select(Attempt.job_id, Attempt.outcome)
 BATCHES = select(Batch.__table__)
@@ -76,7 +76,7 @@ STORINGS: list[FinalizeOutcome] = [
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Three conveyors, a finalizer, a sweep and clients that cancel, on two batches and three slots.
+    """Three conveyors, a finalizer, a sweep and clients that cancel, on three batches and two accounts.
 
     ``sent`` is what the upstream was really asked for: one entry for each slot that a worker was told it has.
     """
@@ -85,7 +85,7 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         self.now: dict[str, State] = {}
         self.heard = 0
-        self.wire: list[tuple[str, str, int]] = []
+        self.wire: list[tuple[str, str, str, int]] = []
         self.sent: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
 
@@ -95,7 +95,8 @@ class Interleavings(RuleBasedStateMachine):
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(delete(table))
         with db.transaction() as tx:
-            rows.account(tx, CAP, latency_seconds=0.0)
+            for name, cap in CAPS.items():
+                rows.account(tx, cap, name, latency_seconds=0.0)
             rows.deaf_endpoint(tx, events=["batch.completed", "batch.cancelled"])
             for worker in WORKERS:
                 rows.worker(tx, worker)
@@ -137,22 +138,23 @@ class Interleavings(RuleBasedStateMachine):
             worker = tx.get_one(Job, self.pick(number, State.CLAIMED)).owner or ""
             mine = tx.scalars(select(Job.id).where(Job.owner == worker, Job.state == "claimed")).all()
             moved, lost = rows.seats(tx, worker, mine)
+            seats = tx.execute(select(Job.id, Job.account).where(Job.id.in_(moved)).order_by(Job.id)).all()
         assert not lost
-        for job_id in moved:
+        for job_id, account in seats:
             self.sent[job_id] += 1
-            self.wire.append((worker, job_id, self.sent[job_id]))
+            self.wire.append((worker, job_id, account or "", self.sent[job_id]))
 
     @precondition(lambda self: self.wire)
     @rule(number=anything, outcome=st.sampled_from(SUBMITS))
     def answer(self, number: int, outcome: SubmitOutcome) -> None:
-        worker, job_id, attempt = self.wire.pop(number % len(self.wire))
+        worker, job_id, account, attempt = self.wire.pop(number % len(self.wire))
         granted = self.apply(meaning.of_submit(job_id, attempt, outcome, worker, 0.0), worker)
         self.accepted[job_id] += isinstance(outcome, Accepted)
         if not granted and isinstance(outcome, Accepted):
             late = meaning.late_acceptance(job_id, attempt, outcome, worker)
             with db.transaction() as tx:
-                capacity.turn(tx, worker, [late], [partial(ledger.paid_late, acceptance=late)], {})
-        effect = meaning.effect_of_submit(outcome)
+                capacity.turn(tx, worker, CAPS, [late], [partial(ledger.paid_late, acceptance=late)], {})
+        effect = meaning.effect_of_submit(account, outcome)
         if effect is not None:
             with db.transaction() as tx:
                 effect(tx)
@@ -162,7 +164,7 @@ class Interleavings(RuleBasedStateMachine):
     def poll(self, worker: str, number: int, outcome: PollOutcome) -> None:
         """Look at any job in flight: a worker that slept does not know that it is no longer its own."""
         job_id = self.pick(number, State.INFLIGHT)
-        change = meaning.of_poll(Flight(job_id, "", 0.0), outcome, worker, 540.0)
+        change = meaning.of_poll(Flight(job_id, rows.ACCOUNT, 20, "", 0.0), outcome, worker, 540.0)
         assert change is not None
         self.apply(change, worker)
 
@@ -208,7 +210,7 @@ class Interleavings(RuleBasedStateMachine):
         if cancel and self.has(*among):
             self.apply(Change(self.pick(number, *among), among, State.CANCELLED, "asked for"))
         with db.transaction() as tx:
-            capacity.keep_up(tx, None)
+            capacity.keep_up(tx, {})
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -216,7 +218,8 @@ class Interleavings(RuleBasedStateMachine):
         """From wherever all of it stands, with every worker dead, one that is alive brings it to its end."""
         self.wire.clear()
         with db.transaction() as tx:
-            accounts.answered(tx)
+            for name in CAPS:
+                accounts.answered(tx, name)
             tx.execute(delete(Worker))
         self.rescue(SAVIOUR)
         steps = 0
@@ -271,7 +274,9 @@ class Interleavings(RuleBasedStateMachine):
 
     def slots_are_never_over_the_cap(self, found: dict[str, Any]) -> None:
         """A result that is asked for again holds one too, but the upstream is done with its task."""
-        assert sum(row.state in HOLDS_SLOT and not row.fetches for row in found.values()) <= CAP
+        held = Counter(row.account for row in found.values() if row.state in HOLDS_SLOT and not row.fetches)
+        assert held.keys() <= CAPS.keys()
+        assert all(count <= CAPS[account] for account, count in held.items())
 
     def the_ledger_has_a_row_for_each_submit_and_knows_what_was_paid(
         self, found: dict[str, Any], attempts: Sequence[Any]

@@ -12,7 +12,7 @@ from cleanplate import batches, db, jobs, outbox
 from cleanplate.models import Job
 from cleanplate.states import State
 from tests.servers import fresh_database
-from worker import seating
+from worker import capacity, seating
 
 MANY = 20_000
 STATE = """
@@ -93,6 +93,7 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
             order.priorities_in_line("ten_1", "bat_1", 10), "ix_batches_line", id="who has a share of the line"
         ),
         pytest.param(jobs.slots_held("default"), "ix_jobs_slots", id="the slots in use"),
+        pytest.param(capacity.open_accounts(["default", "second"]), "ix_jobs_slots", id="the slots that are free"),
         pytest.param(jobs.orphans("w9", 200), "ix_jobs_owner", id="what dead workers left"),
         pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
         pytest.param(jobs.due(State.READY, 200), "ix_jobs_ready_due", id="forgotten results"),
@@ -108,7 +109,7 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
 def test_it_is_found_by_its_index(filled: Engine, query: Any, index: str) -> None:
     for plan in plans(filled, query):
         assert index in {node.get("Index Name") for node in plan}
-        assert {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} <= {"workers"}
+        assert {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} <= {"workers", "accounts"}
 
 
 @pytest.mark.parametrize("query", [jobs.next_queued(24), jobs.next_single(2)], ids=["all", "single jobs"])

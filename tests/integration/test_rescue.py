@@ -114,7 +114,7 @@ def test_a_worker_that_wakes_up_may_not_change_what_was_taken_from_it(state: Sta
     rescue()
     with db.transaction() as tx:
         jobs.heartbeat(tx, rows.WORKER, 60.0)
-    flight = meaning.Flight(job_id, "", 0.0)
+    flight = meaning.Flight(job_id, rows.ACCOUNT, 20, "", 0.0)
     ready = meaning.of_poll(flight, ResultReady("http://x/?sig=1", None), rows.WORKER, 540.0)
     assert ready is not None
     wishes = [
@@ -167,7 +167,9 @@ def test_an_acceptance_that_comes_after_the_job_was_sent_again_is_not_taken_for_
         meaning.late_acceptance(job_id, 1, ACCEPTED, rows.WORKER),
     ):
         with db.transaction() as tx:
-            turn = capacity.turn(tx, rows.WORKER, [wish], [partial(ledger.paid_late, acceptance=wish)], {})
+            turn = capacity.turn(
+                tx, rows.WORKER, {rows.ACCOUNT}, [wish], [partial(ledger.paid_late, acceptance=wish)], {}
+            )
         assert not turn.granted
     after = row(job_id)
     assert (after.state, after.owner, after.attempts) == (before.state, before.owner, 2)
@@ -188,7 +190,7 @@ def test_an_adopted_flight_counts_its_age_from_the_acceptance_and_its_window_fro
         attempt.answered_at = attempt.sent_at + timedelta(seconds=200)
     adopted = rescue()
     with db.transaction() as tx:
-        (flight,) = load_flights(tx, adopted, str)
+        (flight,) = load_flights(tx, adopted, "{}/{}".format)
     assert (flight.job_id, flight.polling_url) == (job_id, f"http://127.0.0.2:9/v1/get_result?id={job_id}")
     assert not flight.first_hand
     assert flight.age == pytest.approx(100.0, abs=5.0)
@@ -206,7 +208,7 @@ def test_an_adopted_flight_polls_the_newest_task() -> None:
         jobs.apply(tx, [meaning.of_submit(job_id, 2, ACCEPTED, "dead", 30.0)])
     adopted = rescue()
     with db.transaction() as tx:
-        (flight,) = load_flights(tx, adopted, str)
+        (flight,) = load_flights(tx, adopted, "{}/{}".format)
     assert flight.polling_url == ACCEPTED.polling_url
     assert flight.window_left == pytest.approx(600.0, abs=5.0)
 

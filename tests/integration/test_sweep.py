@@ -124,8 +124,8 @@ def test_a_submit_without_an_answer_that_was_called_back_about_is_adopted_at_onc
         (attempt,) = rows.attempts(tx, called)
         assert (attempt.outcome, attempt.task_id) == ("accepted", "task-7")
         assert jobs.rescue(tx, "w1", hold_seconds=30.0) == [called]
-        (flight,) = load_flights(tx, [called], "http://127.0.0.1:9/{}".format)
-    assert (flight.polling_url, flight.called) == ("http://127.0.0.1:9/task-7", True)
+        (flight,) = load_flights(tx, [called], "http://127.0.0.1:9/{}/{}".format)
+    assert (flight.polling_url, flight.called) == ("http://127.0.0.1:9/default/task-7", True)
 
 
 @pytest.mark.parametrize("state", [State.SENDING, State.INFLIGHT, State.READY])

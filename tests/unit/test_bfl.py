@@ -9,8 +9,9 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
-from cleanplate.settings import Settings
+from cleanplate.access import Access
 from tests import web
 from worker import bfl
 
@@ -18,12 +19,13 @@ VENDOR = (".bfl.ai",)
 HERE = ("127.0.0.1",)
 
 
-def settings(url: str, hosts: str = "127.0.0.1") -> Settings:
-    return Settings(BFL_API_KEY="the-key", BFL_BASE_URL=url, BFL_HOSTS=hosts)
+def upstream_at(url: str, *hosts: str) -> bfl.Upstream:
+    account = Access("default", SecretStr("the-key"), url, slots=24)
+    return bfl.Upstream(account, hosts or HERE)
 
 
-async def poll(url: str, hosts: str = "127.0.0.1") -> bfl.Answer:
-    upstream = bfl.Upstream(settings("http://127.0.0.1:9", hosts))
+async def poll(url: str, *hosts: str) -> bfl.Answer:
+    upstream = upstream_at("http://127.0.0.1:9", *hosts)
     try:
         return await upstream.poll(url)
     finally:
@@ -127,7 +129,7 @@ def test_the_body_is_the_json_that_the_vendor_asks_for(image: bytes, mask: bytes
 
 def test_a_submit_is_a_post_with_the_key_and_a_poll_a_get_of_just_the_address_that_was_given() -> None:
     async def both(url: str) -> None:
-        upstream = bfl.Upstream(settings(f"{url}/"))
+        upstream = upstream_at(f"{url}/")
         await upstream.submit(b"{}")
         await upstream.poll(f"{url}/v1/get_result?id=1&region=eu")
         await upstream.close()
@@ -143,7 +145,7 @@ def test_a_submit_is_a_post_with_the_key_and_a_poll_a_get_of_just_the_address_th
 
 def test_the_address_of_a_poll_that_was_not_named_quotes_the_id() -> None:
     async def url() -> str:
-        upstream = bfl.Upstream(settings("https://api.bfl.ai/"))
+        upstream = upstream_at("https://api.bfl.ai/")
         await upstream.close()
         return upstream.polling_url("a/b&c=d")
 
@@ -174,7 +176,7 @@ def test_a_connection_that_is_refused_was_never_made() -> None:
 
 def test_a_host_that_has_no_address_was_never_connected_to() -> None:
     with pytest.raises(bfl.NeverSentError):
-        asyncio.run(poll("https://nowhere.invalid/", hosts=".invalid"))
+        asyncio.run(poll("https://nowhere.invalid/", ".invalid"))
 
 
 def test_a_server_that_is_no_https_server_was_never_sent_the_request() -> None:
@@ -200,7 +202,7 @@ def test_a_server_that_stays_silent_may_have_taken_the_request(monkeypatch: pyte
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 def test_a_server_that_stops_reading_does_not_hold_the_request_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     async def submit(listener: socket.socket) -> None:
-        upstream = bfl.Upstream(settings(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        upstream = upstream_at(f"http://127.0.0.1:{listener.getsockname()[1]}")
         try:
             await upstream.submit(b"x" * (32 << 20))
         finally:

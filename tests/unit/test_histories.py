@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from cleanplate import jobs
 from cleanplate.jobs import Change
+from cleanplate.models import Job
 from cleanplate.outcomes import (
     Accepted,
     ErrorCode,
@@ -188,7 +189,8 @@ class Histories(RuleBasedStateMachine):
             outcome = Unconfirmed("silence")
         else:
             outcome = NotAccepted("429") if task is None else Accepted("t", "http://127.0.0.2/t", 5.0)
-        held = Flight.start(job_id, outcome, request.sent)
+        job = Job(id=job_id, image={"width": 1000, "height": 1000})
+        held = Flight.start(job, "default", outcome, request.sent)
         row = self.rows[job_id]
         moved = self.apply(meaning.of_submit(job_id, number, outcome, worker, HOLD_SECONDS))
         if not moved and isinstance(outcome, Accepted):
@@ -225,7 +227,9 @@ class Histories(RuleBasedStateMachine):
             else:
                 row.owner = worker
                 sent, accepted = self.heard[row.id]
-                self.flights[worker, row.id] = Flight(row.id, "", accepted, first_hand=False, _pending=sent)
+                self.flights[worker, row.id] = Flight(
+                    row.id, "default", 20, "", accepted, first_hand=False, _pending=sent
+                )
 
     # -- the others ----------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import pytest
 
 from cleanplate import accounts
 from cleanplate.jobs import Change
+from cleanplate.models import Job
 from cleanplate.outcomes import (
     Accepted,
     Blocked,
@@ -27,6 +28,7 @@ from worker import capacity, meaning
 from worker.flight import RESULT_WINDOW_SECONDS, Flight
 
 TIMEOUT = 540.0
+JOB = Job(id="job_1", image={"width": 1000, "height": 1000})
 ACCEPTED = Accepted("task-1", "https://api.bfl.ai/v1/get_result?id=task-1", 5.0)
 SUBMITS: list[SubmitOutcome] = [
     ACCEPTED,
@@ -48,7 +50,7 @@ POLLS: list[PollOutcome] = [
 
 def flight(age: float = 1.0) -> Flight:
     accepted = time.monotonic() - age
-    return Flight("job_1", ACCEPTED.polling_url, accepted, _pending=accepted)
+    return Flight("job_1", "default", 20, ACCEPTED.polling_url, accepted, _pending=accepted)
 
 
 def of_submit(outcome: SubmitOutcome) -> Change:
@@ -117,18 +119,28 @@ def test_an_acceptance_that_comes_late_is_taken_whoever_owns_the_job_now_unless_
 
 
 def effect(outcome: SubmitOutcome) -> tuple[Any, dict[str, Any]]:
-    call = meaning.effect_of_submit(outcome)
-    return (call.func, call.keywords) if isinstance(call, partial) else (call, {})
+    call = meaning.effect_of_submit("studio", outcome)
+    assert isinstance(call, partial)
+    return call.func, call.keywords
 
 
 def test_what_an_answer_says_about_the_account() -> None:
-    assert effect(ACCEPTED) == (accounts.answered, {})
-    assert effect(Rejected(ErrorCode.UPSTREAM_REJECTED, "422")) == (accounts.answered, {})
-    assert effect(NotAccepted("429", over_limit=True, retry_after=2.0)) == (capacity.limit_hit, {"retry_after": 2.0})
-    assert effect(NotAccepted("refused")) == (accounts.pause, {"reason": "unreachable", "detail": "refused"})
-    assert effect(Blocked("credits", "402")) == (accounts.pause, {"reason": "credits", "detail": "402"})
-    assert effect(Unconfirmed("silence")) == (accounts.unanswered, {})
-    assert meaning.effect_of_submit(Unconfirmed("one")) is not meaning.effect_of_submit(Unconfirmed("two"))
+    of = {"account": "studio"}
+    limit = NotAccepted("429", over_limit=True, retry_after=2.0)
+    assert effect(ACCEPTED) == (accounts.answered, of)
+    assert effect(Rejected(ErrorCode.UPSTREAM_REJECTED, "422")) == (accounts.answered, of)
+    assert effect(limit) == (capacity.limit_hit, of | {"retry_after": 2.0})
+    assert effect(NotAccepted("refused")) == (accounts.pause, of | {"reason": "unreachable", "detail": "refused"})
+    assert effect(Blocked("credits", "402")) == (accounts.pause, of | {"reason": "credits", "detail": "402"})
+    assert effect(Unconfirmed("silence")) == (accounts.unanswered, of)
+
+
+def test_answers_of_one_account_that_come_together_have_one_effect_and_silences_count_each() -> None:
+    def effects(outcome: SubmitOutcome) -> int:
+        return len({meaning.effect_of_submit(account, outcome) for account in ("a", "b", "a")})
+
+    assert effects(ACCEPTED) == 2
+    assert effects(Unconfirmed("silence")) == 3
 
 
 @pytest.mark.parametrize("outcome", POLLS)
@@ -221,19 +233,21 @@ def test_a_task_without_an_end_is_given_up_after_the_set_time(outcome: PollOutco
     change = of_poll(outcome, flight(age=TIMEOUT + 1))
     assert change is not None
     assert change.values["error_code"] == "upstream_timeout"
+    assert ("503" in change.values["error_detail"]) == isinstance(outcome, NoAnswer)
 
 
 def test_only_an_acceptance_starts_a_flight() -> None:
-    started = Flight.start("job_1", ACCEPTED, time.monotonic())
+    started = Flight.start(JOB, "studio", ACCEPTED, time.monotonic())
     assert started is not None
     assert (started.job_id, started.polling_url, started.first_hand) == ("job_1", ACCEPTED.polling_url, True)
+    assert (started.account, started.size) == ("studio", 20)
     assert started.age == pytest.approx(0.0, abs=1.0)
     assert started.window_left == pytest.approx(RESULT_WINDOW_SECONDS, abs=1.0)
-    assert [Flight.start("job_1", outcome, 0.0) for outcome in SUBMITS[1:]] == [None] * 5
+    assert [Flight.start(JOB, "studio", outcome, 0.0) for outcome in SUBMITS[1:]] == [None] * 5
 
 
 def test_the_window_of_a_task_whose_acceptance_was_heard_late_counts_from_the_submit() -> None:
-    started = Flight.start("job_1", ACCEPTED, time.monotonic() - 20)
+    started = Flight.start(JOB, "studio", ACCEPTED, time.monotonic() - 20)
     assert started is not None
     assert started.age == pytest.approx(0.0, abs=1.0)
     assert started.pending_age == 0.0

@@ -20,7 +20,8 @@ SAMPLE = "https://eu.delivery.bfl.ai/x.png?sig=secret"
 
 def poll_at(url: str) -> PollOutcome:
     async def run() -> PollOutcome:
-        upstream = bfl.Upstream(Settings(BFL_API_KEY="the-key", BFL_BASE_URL=url, BFL_HOSTS="127.0.0.1"))
+        (account,) = Settings(BFL_API_KEY="the-key", BFL_BASE_URL=url).upstream_accounts
+        upstream = bfl.Upstream(account, ("127.0.0.1",))
         try:
             return await poll(upstream, url, DELIVERY)
         finally:

@@ -18,7 +18,8 @@ def submit_to(url: str, *, times: int = 1) -> list[SubmitOutcome]:
     """Submit one after another over one pool of connections."""
 
     async def run() -> list[SubmitOutcome]:
-        upstream = bfl.Upstream(Settings(BFL_API_KEY="the-key", BFL_BASE_URL=url, BFL_HOSTS="127.0.0.1"))
+        (account,) = Settings(BFL_API_KEY="the-key", BFL_BASE_URL=url).upstream_accounts
+        upstream = bfl.Upstream(account, ("127.0.0.1",))
         try:
             return [await submit(upstream, b"{}") for _ in range(times)]
         finally:

@@ -9,8 +9,10 @@ from cleanplate.db import Transaction
 from cleanplate.jobs import Change
 from cleanplate.states import State
 from worker import writer
-from worker.capacity import Turn
+from worker.capacity import Seat, Turn
 from worker.writer import Effect, Writer
+
+SEAT = Seat("studio", 1)
 
 
 class Books:
@@ -30,7 +32,7 @@ class Books:
         self.turned.release()
         await self.commits.wait()
         wished = {change.job_id for change in changes}
-        return Turn(wished - self.refused, dict.fromkeys(self.free & set(line), 1), self.gone & set(line))
+        return Turn(wished - self.refused, dict.fromkeys(self.free & set(line), SEAT), self.gone & set(line))
 
 
 def run(story: Callable[[Books, Writer], Awaitable[None]]) -> Books:
@@ -83,7 +85,7 @@ def test_a_slot_is_waited_for_and_given_in_the_turn_that_frees_it() -> None:
         assert made.waiting == 1
         books.free = {"next"}
         assert await made.write(change("done"))
-        assert await waiting
+        assert await waiting == SEAT
         assert made.waiting == 0
 
     assert run(story).turns == [([], [], ["next"]), (["done"], [], ["next"])]
@@ -119,7 +121,7 @@ def test_slots_that_others_free_are_noticed_without_a_word(monkeypatch: pytest.M
         await books.turned.acquire()
         await books.turned.acquire()
         books.free = {"next"}
-        assert await waiting
+        assert await waiting == SEAT
 
     run(story)
 
@@ -127,7 +129,7 @@ def test_slots_that_others_free_are_noticed_without_a_word(monkeypatch: pytest.M
 def test_a_job_that_is_no_longer_ours_leaves_the_line() -> None:
     async def story(books: Books, made: Writer) -> None:
         books.gone = {"lost"}
-        assert not await made.slot("lost", 1)
+        assert await made.slot("lost", 1) is None
 
     run(story)
 
@@ -140,7 +142,7 @@ def test_who_comes_back_to_the_line_takes_the_place_of_who_waited_for_the_same_j
         assert not await before
         books.free = {"job"}
         made.look()
-        assert await again
+        assert await again == SEAT
 
     run(story)
 
@@ -149,8 +151,8 @@ def test_who_has_a_slot_already_is_told_so() -> None:
     async def story(books: Books, made: Writer) -> None:
         waiting = asyncio.create_task(made.slot("job", 1))
         await books.turned.acquire()
-        made.seat(made.line(), {"job": 1})
-        assert await waiting
+        made.seat(made.line(), {"job": SEAT})
+        assert await waiting == SEAT
 
     run(story)
 
@@ -162,7 +164,7 @@ def test_who_was_refused_and_has_come_back_to_the_line_is_not_taken_for_who_stoo
         seen = made.line()
         again = asyncio.create_task(made.slot("job", 0))
         assert not await before
-        made.seat(seen, {"job": 1})
+        made.seat(seen, {"job": SEAT})
         await books.turned.acquire()
         assert not again.done(), "it would be sent without a slot and without a row in the ledger"
         again.cancel()
@@ -176,8 +178,8 @@ def test_when_the_line_closes_nobody_gets_a_slot_any_more() -> None:
         waiting = asyncio.create_task(made.slot("waits", 1))
         await books.turned.acquire()
         made.close_line()
-        assert not await waiting
-        assert not await made.slot("late", 1)
+        assert await waiting is None
+        assert await made.slot("late", 1) is None
 
     run(story)
 
@@ -190,7 +192,7 @@ def test_who_gets_a_slot_in_the_very_turn_in_which_the_line_closes_hears_of_it()
         await books.turned.acquire()
         made.close_line()
         books.commits.set()
-        assert await seated
-        assert not await waiting
+        assert await seated == SEAT
+        assert await waiting is None
 
     run(story)
