@@ -19,6 +19,7 @@ from cleanplate.resources import (
     Rejection,
     Result,
     Upstream,
+    UpstreamAccount,
 )
 from cleanplate.states import State, Status
 
@@ -123,7 +124,7 @@ ENDPOINT = Endpoint(
 )
 NEW_ENDPOINT = ENDPOINT.model_copy(update={"secret": NEW_BATCH.webhook_secret})
 ENDPOINT_PAGE = Page[Endpoint](data=[ENDPOINT], next_cursor=None)
-UPSTREAM = Upstream(
+UPSTREAM_ACCOUNT = UpstreamAccount(
     account="default",
     slots=24,
     slots_allowed=24,
@@ -133,5 +134,5 @@ UPSTREAM = Upstream(
     paused_detail=None,
     paused_at=None,
     latency_seconds=4.2,
-    workers=1,
 )
+UPSTREAM = Upstream(**UPSTREAM_ACCOUNT.model_dump(), workers=1, accounts=[UPSTREAM_ACCOUNT])

@@ -1,4 +1,4 @@
-"""``/v1/upstream``: how the upstream account is doing."""
+"""``/v1/upstream``: how the upstream accounts are doing."""
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import func, select
@@ -6,24 +6,45 @@ from sqlalchemy import func, select
 from api import examples
 from api.auth import caller
 from api.documentation import answers, example
-from cleanplate import db, jobs, settings
+from cleanplate import accounts, db, jobs, settings
 from cleanplate.models import Account, Worker
-from cleanplate.resources import Upstream
+from cleanplate.resources import Upstream, UpstreamAccount
 
 router = APIRouter(prefix="/v1", tags=["upstream"], dependencies=[Depends(caller)], responses=answers(401, 500, 503))
 
 
-@router.get("/upstream", responses=example(200, "The account.", examples.UPSTREAM))
+@router.get("/upstream", responses=example(200, "The accounts.", examples.UPSTREAM))
 def get_upstream() -> Upstream:
-    """Return how many tasks the account may hold and holds, whether submitting is paused and why, and its latency."""
+    """Return how many tasks the accounts may hold and hold, whether submitting is paused and why, and their latency."""
+    held = jobs.slots_held(Account.name).scalar_subquery()
     with db.transaction() as tx:
         workers = tx.scalar(select(func.count()).select_from(Worker).where(Worker.expires_at > func.now())) or 0
-        row = tx.scalars(select(Account).order_by(Account.name).limit(1)).first()
-        used = tx.scalar(jobs.slots_held(row.name)) or 0 if row else 0
-    if row is None:  # no conveyor has ever started here
-        cap = settings.get().bfl_max_in_flight
-        row = Account(name="default", cap=cap, allowed=cap)
+        rows = [
+            (row, used) for row, used in tx.execute(select(Account, held).order_by(Account.name)) if row.cap or used
+        ]
+    if not rows:  # no conveyor has ever started here
+        named = settings.get().upstream_accounts
+        rows = [(Account(name=one.name, cap=one.slots, allowed=one.slots), 0) for one in named]
+    each = [_account(row, used) for row, used in rows]
+    current = [account for account in each if account.slots] or each
+    paused = all(account.paused for account in current)
     return Upstream(
+        account=", ".join(account.account for account in current),
+        slots=sum(account.slots for account in each),
+        slots_allowed=sum(account.slots_allowed for account in each),
+        slots_used=sum(account.slots_used for account in each),
+        paused=paused,
+        paused_reason=current[0].paused_reason if paused else None,
+        paused_detail=current[0].paused_detail if paused else None,
+        paused_at=current[0].paused_at if paused else None,
+        latency_seconds=accounts.latency(row for row, _ in rows),
+        workers=workers,
+        accounts=each,
+    )
+
+
+def _account(row: Account, used: int) -> UpstreamAccount:
+    return UpstreamAccount(
         account=row.name,
         slots=row.cap,
         slots_allowed=row.allowed,
@@ -33,5 +54,4 @@ def get_upstream() -> Upstream:
         paused_detail=row.paused_detail,
         paused_at=row.paused_at,
         latency_seconds=row.latency_seconds,
-        workers=workers,
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, Update, func, literal_column, select, update
 
-from cleanplate import outbox, resources, settings
+from cleanplate import accounts, outbox, resources, settings
 from cleanplate.db import Transaction
 from cleanplate.models import Account, Batch, Job
 from cleanplate.states import PROCESSING
@@ -83,22 +83,24 @@ def resource(tx: Transaction, row: Batch, *, secret: str | None = None) -> resou
 def page(tx: Transaction, rows: Sequence[Batch]) -> list[resources.Batch]:
     """Return many batches as clients see them, counted in one query."""
     under_way = dict(tx.execute(processing([row.id for row in rows])).all())
-    account = tx.scalars(select(Account).limit(1)).first()
+    upstream = tx.scalars(select(Account).where(Account.cap > 0)).all()
     return [
         resources.batch(
             row,
             processing=under_way.get(row.id, 0),
             quote_credits=row.total * settings.get().cost_credits,
-            eta_seconds=_eta(row, account),
+            eta_seconds=_eta(row, upstream),
         )
         for row in rows
     ]
 
 
-def _eta(row: Batch, account: Account | None) -> float | None:
+def _eta(row: Batch, upstream: Sequence[Account]) -> float | None:
     left = row.total - row.succeeded - row.failed - row.cancelled
     if not left:
         return 0.0
-    if account is None or not account.latency_seconds or not account.allowed:
+    working = [account for account in upstream if account.paused_reason is None] or upstream
+    seconds = accounts.latency(working)
+    if seconds is None:
         return None
-    return round(left * account.latency_seconds / account.allowed + account.latency_seconds, 1)
+    return round(left * seconds / sum(account.allowed for account in working) + seconds, 1)

@@ -197,8 +197,8 @@ class Endpoint(BaseModel):
     secret: str | None = Field(None, description="Verifies deliveries; only in the answer that creates the endpoint.")
 
 
-class Upstream(BaseModel):
-    """The upstream account as the conveyors see it."""
+class UpstreamAccount(BaseModel):
+    """An upstream account as the conveyors see it. One that the settings name no more has no slots, only their use."""
 
     account: str
     slots: int
@@ -209,7 +209,17 @@ class Upstream(BaseModel):
     paused_detail: str | None
     paused_at: datetime | None
     latency_seconds: float | None
+
+
+class Upstream(UpstreamAccount):
+    """All upstream accounts together, and each.
+
+    ``account`` are their names; slots are summed up. It is paused when every account is, with the words of the first.
+    ``latency_seconds`` is what makes all slots allowed as fast as the accounts are together.
+    """
+
     workers: int
+    accounts: list[UpstreamAccount]
 
 
 class Page(BaseModel, Generic[T]):

@@ -52,7 +52,7 @@ class FakeApi(httpx.BaseTransport):
         self.finish: Callable[[dict[str, Any]], bool] = lambda _: True
         self.before: Callable[[httpx.Request], Answer | None] = lambda _: None
         self.after: Callable[[httpx.Request], None] = lambda _: None
-        self.upstream: dict[str, Any] = {"paused": False, "paused_reason": None, "paused_detail": None}
+        self.upstream: dict[str, Any] = {}
         self.uploaded: list[str] = []
         self.downloaded: list[str] = []
         self.requests: list[httpx.Request] = []
@@ -99,9 +99,11 @@ class FakeApi(httpx.BaseTransport):
                 self.downloaded.append(self.jobs[id_]["custom_id"])
                 return httpx.Response(200, content=result_of(self.jobs[id_]))
             case "GET", ["upstream"]:
-                counts = {"slots": 24, "slots_allowed": 24, "slots_used": 0, "workers": 1}
+                counts = {"slots": 24, "slots_allowed": 24, "slots_used": 0}
                 times = {"paused_at": None, "latency_seconds": 4.0}
-                body = {"account": "default", **counts, **times, **self.upstream}
+                pause = {"paused": False, "paused_reason": None, "paused_detail": None}
+                one = {"account": "default", **counts, **times, **pause}
+                body = {**one, "workers": 1, "accounts": [one], **self.upstream}
         return httpx.Response(200, json=body) if body else problem(404, "not_found")
 
     def _create(self, options: dict[str, Any]) -> str:

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cleanplate import settings
+from cleanplate import access, settings
 from cleanplate.cli.connect import connect
 from cleanplate.cli.exits import Code, end
 from cleanplate.cli.progress import Progress
 from cleanplate.client_errors import AuthError, ClientError
+from cleanplate.resources import UpstreamAccount
 from cleanplate.settings import Settings
 
 Finding = tuple[bool, str, str]
@@ -41,14 +42,11 @@ def _parts(here: Settings) -> Iterator[Finding]:
         yield True, "store", f"{_place(here.storage_url)}, by STORAGE_URL"
     else:
         yield True, "store", f"a directory, {here.data_dir / 'objects'}"
-    if here.bfl_api_key:
-        yield (
-            True,
-            "upstream",
-            f"{here.bfl_base_url}, {here.bfl_max_in_flight} tasks at once; every picture is paid for",
-        )
-    else:
+    if here.keyless:
         yield True, "upstream", "the simulator, for there is no BFL_API_KEY; nothing is paid"
+    for account in () if here.keyless else here.upstream_accounts:
+        how = f"{_place(account.base_url)}, {account.slots} tasks at once; every picture is paid for"
+        yield True, "upstream", how if account.name == access.DEFAULT else f"{account.name}: {how}"
 
 
 def _server(what: str, wheel: str, here: Settings, field: str, variable: str, *programs: str) -> Finding:
@@ -81,6 +79,11 @@ def _api(url: str | None) -> Iterator[Finding]:
             yield False, "key", str(error)
         else:
             yield True, "key", "accepted"
-            paused = f"paused ({upstream.paused_reason}: {upstream.paused_detail})" if upstream.paused else "submitting"
-            used = f"{upstream.slots_used} of {upstream.slots_allowed} slots in use"
-            yield not upstream.paused, "conveyor", f"{paused}, {used}, {upstream.workers} workers"
+            yield not upstream.paused, "conveyor", f"{_state(upstream)}, {upstream.workers} workers"
+            for account in upstream.accounts if len(upstream.accounts) > 1 else ():
+                yield not account.paused, "account", f"{account.account}: {_state(account)}"
+
+
+def _state(account: UpstreamAccount) -> str:
+    paused = f"paused ({account.paused_reason}: {account.paused_detail})" if account.paused else "submitting"
+    return f"{paused}, {account.slots_used} of {account.slots_allowed} slots in use"

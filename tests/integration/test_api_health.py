@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
-from sqlalchemy import func, make_url
+from sqlalchemy import delete, func, make_url
 
-from cleanplate import db
+from cleanplate import accounts, db
 from cleanplate.models import Account, Worker
-from tests import pictures, servers
+from cleanplate.states import State
+from tests import pictures, rows, servers
 from tests.api import Api, configured, problem, serving
 
 PAIR = {
@@ -148,6 +149,29 @@ def test_the_upstream_tells_why_it_is_paused(client: httpx.Client) -> None:
         tx.add(Worker(id="w2", expires_at=func.now() - timedelta(minutes=1)))
     told = client.get("/v1/upstream").json()
     assert (told["slots_allowed"], told["latency_seconds"], told["workers"]) == (7, 4.5, 1)
+    assert (told["paused"], told["paused_reason"], told["paused_detail"]) == (True, "credits", "402")
+
+
+def test_the_upstream_tells_of_each_account_and_is_paused_only_when_all_are(client: httpx.Client) -> None:
+    with db.transaction() as tx:
+        tx.execute(delete(Account))
+        rows.account(tx, 10, "a", latency_seconds=4.0)
+        rows.account(tx, 15, "b", allowed=15, latency_seconds=2.0, paused_reason="access", paused_detail="403")
+        rows.account(tx, 0, "retired", paused_reason="credits")
+        rows.account(tx, 0, "forgotten")
+        rows.jobs(tx, 2, State.INFLIGHT, account="a")
+        rows.jobs(tx, 3, State.INFLIGHT, account="retired")
+    told = client.get("/v1/upstream").json()
+    assert (told["account"], told["slots"], told["slots_allowed"], told["slots_used"]) == ("a, b", 25, 25, 5)
+    assert (told["paused"], told["paused_reason"], told["latency_seconds"]) == (False, None, 2.5)
+    assert [(one["account"], one["slots"], one["slots_used"], one["paused_reason"]) for one in told["accounts"]] == [
+        ("a", 10, 2, None),
+        ("b", 15, 0, "access"),
+        ("retired", 0, 3, "credits"),
+    ]
+    with db.transaction() as tx:
+        accounts.pause(tx, "a", "credits", "402")
+    told = client.get("/v1/upstream").json()
     assert (told["paused"], told["paused_reason"], told["paused_detail"]) == (True, "credits", "402")
 
 

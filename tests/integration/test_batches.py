@@ -197,6 +197,20 @@ def test_the_time_left_is_told_once_the_latency_is_known() -> None:
         assert batches.resource(tx, batch).quote_credits == 500.0
 
 
+def test_the_time_left_counts_on_every_account_that_is_not_paused() -> None:
+    with db.transaction() as tx:
+        batch = tx.get_one(Batch, rows.batch(tx, 100))
+        rows.account(tx, cap=10, latency_seconds=4.0)
+        rows.account(tx, cap=15, name="quick", latency_seconds=2.0)
+        rows.account(tx, cap=0, name="retired", latency_seconds=1.0)
+        assert batches.resource(tx, batch).eta_seconds == 12.5  # 10 a second, and 2.5 s for the last
+        tx.execute(update(Account).where(Account.name == "quick").values(paused_reason="credits"))
+        assert batches.resource(tx, batch).eta_seconds == 44.0
+        tx.execute(update(Account).values(paused_reason="credits"))
+        tx.expire_all()
+        assert batches.resource(tx, batch).eta_seconds == 12.5
+
+
 def test_a_page_is_in_the_order_that_was_asked_for() -> None:
     with db.transaction() as tx:
         found = [tx.get_one(Batch, rows.batch(tx, number)) for number in (1, 2, 3)]

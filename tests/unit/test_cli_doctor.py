@@ -13,7 +13,7 @@ from tests.fake_api import FakeApi, problem
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApi:
     api = FakeApi()
     monkeypatch.setattr(connect, "Client", lambda _url, _key, on_wait: api.client(on_wait=on_wait))
-    for name in ("DATABASE_URL", "REDIS_URL", "STORAGE_URL", "BFL_API_KEY", "CLEANPLATE_API_KEY"):
+    for name in ("DATABASE_URL", "REDIS_URL", "STORAGE_URL", "BFL_API_KEY", "BFL_API_KEYS", "CLEANPLATE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLEANPLATE_DATA_DIR", str(tmp_path))
     settings.get.cache_clear()
@@ -53,6 +53,25 @@ def test_a_refused_key_and_a_pause_are_told(api: FakeApi) -> None:
     result = doctor()
     assert result.exit_code == 1
     assert "!!  conveyor    paused (credits: empty)" in result.stdout
+
+
+def test_each_of_several_accounts_is_told_by_its_name_and_without_its_key(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BFL_API_KEYS", "studio=hunter2;slots=48,archive=hunter3;region=eu")
+    one = {"account": "studio", "slots": 48, "slots_allowed": 48, "slots_used": 7, "latency_seconds": 4.0}
+    pause = {"paused": True, "paused_reason": "access", "paused_detail": "403", "paused_at": None}
+    api.upstream = {"accounts": [{**one, **pause, "paused": False}, {**one, **pause, "account": "archive"}]}
+    settings.get.cache_clear()
+    result = doctor()
+    assert "hunter" not in result.output
+    for line in (
+        "ok  upstream    studio: https://api.bfl.ai, 48 tasks at once",
+        "ok  upstream    archive: https://api.eu.bfl.ai, 24 tasks at once",
+        "ok  account     studio: submitting, 7 of 48 slots in use",
+        "!!  account     archive: paused (access: 403), 7 of 48 slots in use",
+    ):
+        assert line in result.stdout
 
 
 def test_urls_are_shown_without_their_secrets(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
