@@ -42,12 +42,13 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def begin(shared_stack: Stack) -> Iterator[oracle.Begin]:
+def begin(shared_stack: Stack, request: pytest.FixtureRequest) -> Iterator[oracle.Begin]:
     """Begin a story on the shared stack, in which pictures take 1 s; afterwards no trap and no fault of it is left."""
+    promises = ", ".join(str(row) for row in request.node.get_closest_marker("chaos").args)
 
     def story(name: str, **settings: object) -> oracle.Story:
         shared_stack.simulator("POST", "settings", {"latency": 1.0, "spread": 0.25, **settings})
-        return oracle.Story(shared_stack, name)
+        return oracle.Story(shared_stack, f"{promises}: {name}")
 
     yield story
     shared_stack.simulator("DELETE", "faults")

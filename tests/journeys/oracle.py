@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import psycopg
@@ -55,12 +54,12 @@ class Figures:
         return max(self.stalls, default=0.0)
 
     def __str__(self) -> str:
-        stood = f", moving again in {median(self.stalls):.1f} s, all in {self.moving_again_seconds:.1f} s"
         return (
             f"{self.jobs} jobs: {self.succeeded} succeeded, {self.failed} failed, {self.lost} lost, "
             f"{self.duplicated} duplicated, {self.unexpected} unexpected, {self.recovered} recovered; "
             f"paid {self.paid} of {self.allowed} allowed, {self.refused} times 429, "
-            f"{self.most_in_flight} of {self.cap} slots; {len(self.stalls)} stood still{stood if self.stalls else ''}"
+            f"{self.most_in_flight} of {self.cap} slots; "
+            f"{len(self.stalls)} stood still, {self.moving_again_seconds:.1f} s at most"
         )
 
 

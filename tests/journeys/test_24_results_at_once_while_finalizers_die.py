@@ -9,10 +9,10 @@ from tests.journeys.oracle import Begin
 SLOTS = 24
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(14)
 @pytest.mark.timeout(300)
 def test_all_are_stored_within_a_minute(begin: Begin, photos: list[Path]) -> None:
-    story = begin("14: 24 results at once, finalizers die", latency=2.0, spread=0.0)
+    story = begin("24 results at once, finalizers die", latency=2.0, spread=0.0)
     with story.deaths_in("downloaded", "put", "before-succeeded"):
         story.upload(photos[:SLOTS])
     story.kill("finalizer")
@@ -20,11 +20,11 @@ def test_all_are_stored_within_a_minute(begin: Begin, photos: list[Path]) -> Non
     assert figures.succeeded == figures.paid == SLOTS
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(4)
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_picture_that_kills_its_worker_fails_alone(begin: Begin, photos: list[Path]) -> None:
-    story = begin("4: a picture that kills its worker")
+    story = begin("a picture that kills its worker")
     poisoned = photos[5].stem
     (story.stack.traps / f"poison-{poisoned}").touch()
     story.upload(photos[:SLOTS])

@@ -12,7 +12,7 @@ SLOTS = 4
 HANGS = {"where": "submit", "what": "hang", "after": True, "times": 1}
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(2)
 @pytest.mark.long
 def test_what_was_on_the_wire_fails_and_the_rest_is_paid_once(tmp_path: Path, photos: list[Path]) -> None:
     with stack(tmp_path / "data", slots=SLOTS, fast=True, trapped=True, CLEANPLATE_UNCONFIRMED="fail") as running:

@@ -12,10 +12,10 @@ WORKERS = ("conveyor", "finalizer", "conveyor-2", "notifier")
 DRAIN_SECONDS = 30.0
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(5, 28)
 @pytest.mark.timeout(600)
 def test_every_worker_ends_in_time_and_hands_its_jobs_over(begin: Begin, photos: list[Path], long: bool) -> None:
-    story = begin("5, 28: rolling restart, clocks 20 minutes apart", latency=2.0)
+    story = begin("rolling restart, clocks 20 minutes apart", latency=2.0)
     story.upload(photos)
     for _ in range(3 if long else 1):
         assert max(_restart(story, worker) for worker in WORKERS) <= DRAIN_SECONDS

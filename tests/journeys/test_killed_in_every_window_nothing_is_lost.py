@@ -8,10 +8,10 @@ from tests.journeys.oracle import Begin
 from tests.journeys.sabotage import CONVEYOR, STORING
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(2, 3)
 @pytest.mark.timeout(900)
 def test_each_window_kills_a_worker_and_all_is_stored(begin: Begin, photos: list[Path], long: bool) -> None:
-    story = begin("2, 3: killed in every window")
+    story = begin("killed in every window")
     rounds = 4 if long else 1
     for number in range(rounds):
         some = photos[number::rounds]

@@ -11,12 +11,12 @@ from cleanplate.local import postgres
 from tests.journeys.oracle import Begin, Story, eventually
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(9)
 @pytest.mark.timeout(600)
 def test_answers_on_the_wire_are_kept_and_every_picture_is_paid_once(
     begin: Begin, photos: list[Path], long: bool
 ) -> None:
-    story = begin("9: PostgreSQL killed", latency=2.0)
+    story = begin("PostgreSQL killed", latency=2.0)
     story.upload(photos)
     for share in (0.25, 0.5, 0.75) if long else (0.25,):
         eventually(lambda share=share: story.paid() >= share * len(photos), 60)

@@ -10,12 +10,12 @@ from cleanplate.client_errors import ApiError
 from tests.journeys.oracle import Begin, eventually
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(11, 12)
 @pytest.mark.timeout(1800)
 def test_results_wait_for_the_store_and_an_upload_is_refused_whole(
     begin: Begin, photos: list[Path], outage: Callable[[float], float]
 ) -> None:
-    story = begin("11, 12: store away")
+    story = begin("store away")
     objects = story.stack.running.data_dir / "objects"
     story.upload(photos)
     eventually(lambda: story.counts()["succeeded"] >= 2)

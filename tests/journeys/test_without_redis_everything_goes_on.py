@@ -17,12 +17,12 @@ PARTS = 10
 """In so many uploads, all through the outage, comes what is uploaded during it."""
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(6, 7)
 @pytest.mark.timeout(1800)
 def test_results_are_stored_while_redis_is_away_and_uploads_taken(
     begin: Begin, photos: list[Path], outage: Callable[[float], float]
 ) -> None:
-    story = begin("6, 7: redis killed, emptied and away")
+    story = begin("redis killed, emptied and away")
     half = len(photos) // 2
     story.upload(photos[:half])
     eventually(lambda: story.counts()["succeeded"] >= 2)
@@ -35,12 +35,12 @@ def test_results_are_stored_while_redis_is_away_and_uploads_taken(
     assert figures.succeeded == figures.paid == len(photos)
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(8)
 @pytest.mark.timeout(1800)
 def test_a_frozen_redis_holds_up_nothing_for_long(
     begin: Begin, photos: list[Path], outage: Callable[[float], float]
 ) -> None:
-    story = begin("8: redis frozen")
+    story = begin("redis frozen")
     frozen = story.stack.pid("redis")
     os.kill(frozen, signal.SIGSTOP)
     try:

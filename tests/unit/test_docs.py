@@ -71,6 +71,23 @@ def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+def test_every_promise_that_is_claimed_to_be_held_has_the_story_that_is_named() -> None:
+    told = (ROOT / "docs" / "chaos.md").read_text(encoding="utf-8")
+    claimed = {
+        (int(number), name)
+        for number, stories in re.findall(r"^\| (\d+) \|(?:[^|]*\|){2}([^|]*)\|", told, re.MULTILINE)
+        for name in re.findall(r"/(test_\w+\.py)", stories)
+    }
+    marked = {
+        (int(number), path.name)
+        for path in (ROOT / "tests" / "journeys").glob("test_*.py")
+        for numbers in re.findall(r"^@pytest\.mark\.chaos\(([\d, ]+)\)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for number in numbers.split(",")
+    }
+    assert claimed == marked
+    assert {number for number, _ in claimed} >= {*range(1, 10), *range(11, 21), 26, 28}
+
+
 def test_decisions_are_numbered_without_a_gap() -> None:
     assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
 

@@ -1,0 +1,29 @@
+"""Half of all submits are answered 429: no job fails of it, and as long as the upstream asks for nothing is sent."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.oracle import Begin
+
+RETRY_AFTER_SECONDS = 1
+LIMITED = {"where": "submit", "what": "status", "code": 429, "probability": 0.5}
+TOO_SOON = """
+    SELECT count(*) FROM attempts refused JOIN attempts next
+    ON next.sent_at > refused.answered_at AND next.sent_at < refused.answered_at + interval '1 second'
+    WHERE refused.detail LIKE '%(429)'
+"""
+
+
+@pytest.mark.chaos(15)
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_it_gets_what_it_takes_when_it_takes_it(begin: Begin, photos: list[Path]) -> None:
+    story = begin("half of all submits limited")
+    too_soon = story.stack.rows(TOO_SOON)
+    story.stack.faults(LIMITED | {"headers": {"Retry-After": str(RETRY_AFTER_SECONDS)}})
+    story.upload(photos)
+    figures = story.end(500)
+    assert figures.succeeded == figures.paid == len(photos)
+    assert figures.refused >= len(photos) / 4
+    assert story.stack.rows(TOO_SOON) == too_soon
