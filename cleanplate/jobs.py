@@ -8,7 +8,7 @@ returns what it really changed. Times are the database's clock: callers give sec
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, delete, func, insert, literal_column, or_, select, update
@@ -93,6 +93,7 @@ def _columns(change: Change) -> dict[str, Any]:
 # -- whose turn it is --------------------------------------------------------------------------------------------------
 
 
+@lru_cache
 def next_queued(limit: int) -> Select[Any]:
     """Return the query for the ids of the next ``limit`` jobs to claim, locked, past those that others are claiming.
 
@@ -107,6 +108,7 @@ def next_queued(limit: int) -> Select[Any]:
     )
 
 
+@lru_cache
 def next_single(limit: int) -> Select[Any]:
     """Return the same query for single jobs alone: those of no batch."""
     return next_queued(limit).where(Job.batch_id.is_(None))
@@ -149,6 +151,7 @@ def _literals(states: Iterable[State]) -> list[Any]:
 # -- rescue ------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache
 def orphans(worker: str, limit: int) -> Any:
     """Return the query for leased jobs whose worker is gone: handed over (no owner), or its lease has ended.
 
@@ -244,6 +247,7 @@ def unconfirmed(job_id: str, detail: str, hold_seconds: float, owner: str | None
     )
 
 
+@lru_cache
 def due(state: State, limit: int) -> Any:
     """Return the query for jobs in ``state`` whose rescuer is due, oldest first."""
     return (

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from pydantic_core import to_json
@@ -72,6 +72,7 @@ def publish(
         tx.after_commit(partial(queue.send, "notify", row["id"]))
 
 
+@lru_cache
 def due(limit: int) -> Any:
     """Return the query for the ids of deliveries whose next try is due, the most overdue first."""
     return (

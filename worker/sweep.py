@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, exists, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
 
 from cleanplate import db, jobs, outbox, queue, settings
 from cleanplate.jobs import Change
@@ -37,6 +38,7 @@ HERE: Final = 8
 OBJECTS_EVERY_SECONDS: Final = 3600.0
 OBJECTS_AGE: Final = timedelta(hours=24)
 DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
+DEAD_WORKERS: Final = delete(Worker).where(Worker.expires_at < func.now() - DEAD_WORKER_KEPT)
 
 
 class Sweeper(threading.Thread):
@@ -88,10 +90,15 @@ class Sweeper(threading.Thread):
 
 def adopt_called_back(tx: db.Transaction) -> None:
     """Let conveyors poll for the tasks whose submit was never answered and of which a callback told: they are paid."""
-    held = select(Job.id).where(Job.state == literal_column(f"'{State.UNCONFIRMED}'"), known_by_callback())
     accepted = {"outcome": "accepted", "detail": None}
     reason = "the upstream called back: adopted"
-    jobs.apply(tx, [Change(id_, UNCONFIRMED, State.INFLIGHT, reason, attempt=accepted) for id_ in tx.scalars(held)])
+    held = tx.scalars(_called_back())
+    jobs.apply(tx, [Change(id_, UNCONFIRMED, State.INFLIGHT, reason, attempt=accepted) for id_ in held])
+
+
+@lru_cache
+def _called_back() -> Select[str]:
+    return select(Job.id).where(Job.state == literal_column(f"'{State.UNCONFIRMED}'"), known_by_callback())
 
 
 def known_by_callback() -> ColumnElement[bool]:
@@ -103,10 +110,7 @@ def known_by_callback() -> ColumnElement[bool]:
 def decide_unconfirmed(tx: db.Transaction, policy: str, max_submits: int) -> None:
     """Let the policy decide about submits whose answer never came: send again (it may be paid twice), or fail."""
     changes = []
-    lost = (Attempt.job_id == Job.id) & (Attempt.outcome == "unconfirmed")
-    count = select(func.count()).where(lost).correlate(Job).scalar_subquery()
-    due = jobs.due(State.UNCONFIRMED, BATCH).where(~known_by_callback())
-    for job_id, submits in tx.execute(due.with_only_columns(Job.id, count)).all():
+    for job_id, submits in tx.execute(_undecided()).all():
         if policy == "resubmit" and submits < max_submits:
             changes.append(Change(job_id, UNCONFIRMED, State.QUEUED, "no answer came: sent again by policy"))
         else:
@@ -115,24 +119,37 @@ def decide_unconfirmed(tx: db.Transaction, policy: str, max_submits: int) -> Non
     jobs.apply(tx, changes)
 
 
+@lru_cache
+def _undecided() -> Select[str, int]:
+    lost = (Attempt.job_id == Job.id) & (Attempt.outcome == "unconfirmed")
+    count = select(func.count()).where(lost).correlate(Job).scalar_subquery()
+    due: Select[Any] = jobs.due(State.UNCONFIRMED, BATCH).where(~known_by_callback())
+    return due.with_only_columns(Job.id, count)
+
+
 def forgotten_results(tx: db.Transaction, limit: int) -> list[tuple[str, bool]]:
     """Return the results that nobody has begun to store, oldest first, and whether each has waited for long.
 
     They are hinted at again; where that does not help, because no broker takes the message or nobody heeds it, the
     sweeping worker finalizes them itself. Each is put off, so that the next round does not find it at once.
     """
-    long = Job.window_ends < func.now() + timedelta(seconds=RESULT_WINDOW_SECONDS - AGED_SECONDS)
-    due = jobs.due(State.READY, limit).with_only_columns(Job.id, func.coalesce(long, text("true")).label("aged"))
-    found = [(row.id, bool(row.aged)) for row in tx.execute(due)]
+    found = [(job_id, bool(aged)) for job_id, aged in tx.execute(_forgotten(limit))]
     if found:
         again = func.now() + timedelta(seconds=RESEND_SECONDS)
         tx.execute(update(Job).where(Job.id.in_([job_id for job_id, _ in found])).values(due_at=again))
     return found
 
 
+@lru_cache
+def _forgotten(limit: int) -> Select[str, bool]:
+    long = Job.window_ends < func.now() + timedelta(seconds=RESULT_WINDOW_SECONDS - AGED_SECONDS)
+    due: Select[Any] = jobs.due(State.READY, limit)
+    return due.with_only_columns(Job.id, func.coalesce(long, text("true")))
+
+
 def forget_dead_workers(tx: db.Transaction) -> None:
     """Delete leases that ended long ago; what they held was rescued by the conveyors at once."""
-    tx.execute(delete(Worker).where(Worker.expires_at < func.now() - DEAD_WORKER_KEPT))
+    tx.execute(DEAD_WORKERS)
 
 
 def sweep_objects(store: Store) -> int:

@@ -16,9 +16,13 @@ _INVERTED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Mask:
-    """``image`` is L, of the image's size upright, 255 where it is to be erased and 0 elsewhere."""
+    """``image`` is L, of the image's size upright, 255 where it is to be erased and 0 elsewhere.
+
+    ``plain`` is the file without metadata, if it is a PNG that says just this.
+    """
 
     image: Image.Image
+    plain: bytes | None
     coverage: float
     format: str
     warnings: tuple[str, ...]
@@ -50,8 +54,17 @@ def read(data: bytes, picture: Source, *, invert: bool = False, max_pixels: int 
     if coverage > _INVERTED_SHARE:
         advice = f"{coverage:.1%} is; pass mask_invert={str(not invert).lower()} if the rest was meant."
         warnings.append(warning("mask_probably_inverted", advice))
-    strict = values.point([255 if (value >= THRESHOLD) != invert else 0 for value in range(256)])
-    return Mask(orientation.turn(strict, turn), coverage, source.format, tuple(warnings))
+    strict = not invert and levels[0] + levels[255] == total
+    if not strict:
+        values = values.point([255 if (value >= THRESHOLD) != invert else 0 for value in range(256)])
+    says_just_this = strict and turn == 1 and (source.format, source.image.mode) == ("png", "L")
+    return Mask(
+        image=orientation.turn(values, turn),
+        plain=source.plain if says_just_this else None,
+        coverage=coverage,
+        format=source.format,
+        warnings=tuple(warnings),
+    )
 
 
 def _turn(mask: Source, picture: Source) -> tuple[int, list[str]]:

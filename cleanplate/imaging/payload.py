@@ -21,13 +21,14 @@ class Prepared:
 def prepare(image: Source, mask: Mask) -> Prepared:
     """Return a pair that was checked as the upstream takes it in its fields ``image`` and ``mask``.
 
-    A plain JPEG or PNG goes as its own compressed pixels, cleared of metadata but never encoded again; everything else
-    (turned, transparent, deep, wide-gamut, CMYK, WebP, AVIF, HEIC) as a PNG of how it looks on white in sRGB. A
-    picture that may contain GPS positions or a second picture is never sent with them.
+    A plain JPEG or PNG goes as its own compressed pixels, cleared of metadata but never encoded again, and so does a
+    mask that is strict already; everything else (turned, transparent, deep, wide-gamut, CMYK, WebP, AVIF, HEIC) as a
+    PNG of how it looks on white in sRGB. A picture that may contain GPS positions or a second picture is never sent
+    with them.
 
     Raises ``ImageFault`` for pixels that break off, if they were not decoded yet.
     """
-    return Prepared(image=_image(image), mask=encode(np.asarray(mask.image), None, None, "png"))
+    return Prepared(image=_image(image), mask=mask.plain or encode(np.asarray(mask.image), None, None, "png"))
 
 
 def _image(source: Source) -> bytes:

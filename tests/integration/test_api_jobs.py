@@ -74,11 +74,12 @@ def test_what_the_upstream_will_be_sent_is_stored_beside_it(api: Api, client: ht
     assert row.image_key != row.send_image_key
 
 
-def test_an_image_that_needs_no_preparing_is_stored_once(client: httpx.Client) -> None:
+def test_what_needs_no_preparing_is_stored_once(client: httpx.Client) -> None:
     plain = pictures.encoded(pictures.scene(mode="L"))
     with db.transaction() as tx:
         row = tx.get_one(Job, send(client, plain).json()["id"])
     assert row.send_image_key == row.image_key
+    assert row.send_mask_key == row.mask_key
 
 
 def test_the_history_tells_states_and_submits(client: httpx.Client) -> None:

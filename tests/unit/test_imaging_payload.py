@@ -160,3 +160,26 @@ def test_a_mask_drawn_on_the_stored_photograph_is_sent_upright_with_it() -> None
     sent = prepared(data)
     assert pictures.decoded(sent.image).size == (64, 96)
     assert pictures.decoded(sent.mask).size == (64, 96)
+
+
+def test_a_mask_that_is_strict_already_is_sent_as_its_own_compressed_pixels() -> None:
+    tagged = pictures.with_chunk(MASK, b"tEXt", b"Author\0J. Doe")
+    assert prepared(pictures.encoded(pictures.scene()), tagged).mask == MASK
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pictures.encoded(pictures.mask_image().convert("RGB")),
+        pictures.encoded(pictures.mask_image().convert("1")),
+        pictures.encoded(pictures.mask_image().point([0] * 255 + [254])),
+        pictures.encoded(pictures.mask_image(), "WEBP", lossless=True),
+    ],
+    ids=["of colours", "of single bits", "not quite white", "of another format"],
+)
+def test_any_other_mask_is_sent_as_a_png_of_black_and_white(mask: bytes) -> None:
+    sent = prepared(pictures.encoded(pictures.scene()), mask).mask
+    assert sent != mask
+    read = pictures.decoded(sent)
+    assert (read.format, read.mode) == ("PNG", "L")
+    assert np.array_equal(np.asarray(read), np.asarray(pictures.mask_image()))
