@@ -93,14 +93,26 @@ def _columns(change: Change) -> dict[str, Any]:
 # -- whose turn it is --------------------------------------------------------------------------------------------------
 
 
+class Claimed(NamedTuple):
+    """A job as the conveyor needs it to send it; nothing of this changes any more."""
+
+    id: str
+    tag: int
+    batch_id: str | None
+    image: dict[str, Any]
+    params: dict[str, Any]
+    send_image_key: str
+    send_mask_key: str
+
+
 @lru_cache
 def next_queued(limit: int) -> Select[Any]:
-    """Return the query for the ids of the next ``limit`` jobs to claim, locked, past those that others are claiming.
+    """Return the query for the next ``limit`` jobs to claim, locked, past those that others are claiming.
 
     The limit is a literal: with a parameter the planner may choose a plan for a tenth of the table.
     """
     return (
-        select(Job.id)
+        select(*(getattr(Job, name) for name in Claimed._fields))
         .where(Job.state == literal_column("'queued'"))
         .order_by(Job.tag, Job.id)
         .limit(literal_column(str(int(limit))))
@@ -114,28 +126,17 @@ def next_single(limit: int) -> Select[Any]:
     return next_queued(limit).where(Job.batch_id.is_(None))
 
 
-def claim(tx: Transaction, worker: str, limit: int, *, singles: int = 0) -> list[Job]:
+def claim(tx: Transaction, worker: str, limit: int, *, singles: int = 0) -> list[Claimed]:
     """Lease up to ``limit`` queued jobs to ``worker``, and up to ``singles`` single ones whose turn may not be yet.
 
     Returns them in the order of their turns.
     """
     queries = ([next_queued(limit)] if limit > 0 else []) + ([next_single(singles)] if singles > 0 else [])
-    ids = {id_ for query in queries for id_ in tx.scalars(query)}
-    queued = frozenset({State.QUEUED})
-    apply(
-        tx,
-        [Change(id_, queued, State.CLAIMED, "claimed", values={"owner": worker}) for id_ in ids],
-        worker=worker,
-    )
-    return _load(tx, ids)
-
-
-def _load(tx: Transaction, ids: Iterable[str]) -> list[Job]:
-    return list(tx.scalars(_fresh(ids).order_by(Job.tag, Job.id)))
-
-
-def _fresh(ids: Iterable[str]) -> Any:
-    return select(Job).where(Job.id.in_(list(ids))).execution_options(populate_existing=True)
+    found = {row.id: Claimed(*row) for query in queries for row in tx.execute(query)}
+    queued, owner = frozenset({State.QUEUED}), {"owner": worker}
+    changes = [Change(id_, queued, State.CLAIMED, "claimed", values=owner) for id_ in found]
+    moved = apply(tx, changes, worker=worker)
+    return sorted((found[id_] for id_ in moved), key=lambda job: (job.tag, job.id))
 
 
 def slots_held(account: Any) -> Select[Any]:

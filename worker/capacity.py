@@ -3,21 +3,23 @@
 Each is one row in ``accounts``, so every conveyor sees the same and a person can read it in ``/v1/upstream``.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from heapq import nsmallest
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Select, cast, func, select, text, update
+from sqlalchemy import Row, Select, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from cleanplate import accounts, jobs
 from cleanplate.access import Access
 from cleanplate.db import Transaction
 from cleanplate.jobs import Change, slots_held
-from cleanplate.models import Account, Attempt, Job
+from cleanplate.models import Account
 from cleanplate.states import State
 from worker import seating
 from worker.latencies import Learned
@@ -93,32 +95,39 @@ def _seat(
     chosen = seating.first_in_line(tx, worker, line, sum(room.free for room in rooms))
     given = dict(zip(chosen, share_out(rooms, len(chosen)), strict=True))
     claimed = frozenset({State.CLAIMED})
-    moved = jobs.apply(
-        tx,
-        [
-            Change(id_, claimed, State.SENDING, "sending", worker, {"account": name, "owner": worker})
-            for id_, name in given.items()
-        ],
-        worker=worker,
-    )
-    seated: dict[str, Seat] = {}
-    if moved:
-        first = func.coalesce(Job.started_at, func.now())
-        begun = update(Job).where(Job.id.in_(moved)).values(attempts=Job.attempts + 1, started_at=first)
-        numbers = tx.execute(begun.returning(Job.id, Job.attempts))
-        seated = {row.id: Seat(given[row.id], row.attempts) for row in numbers}
-        tx.execute(
-            insert(Attempt),
-            [
-                {"job_id": id_, "worker": worker, "callback_sha256": line[id_], **seat._asdict()}
-                for id_, seat in seated.items()
-            ],
-        )
+    changes = [
+        Change(id_, claimed, State.SENDING, "sending", worker, {"account": name, "owner": worker})
+        for id_, name in given.items()
+    ]
+    moved = jobs.apply(tx, changes, worker=worker)
+    sent = [{"job_id": id_, "worker": worker, "account": given[id_], "callback_sha256": line[id_]} for id_ in moved]
+    seated = {row.job_id: Seat(row.account, row.number) for row in _begin(tx, sent)} if sent else {}
     probed = {room.name for room in rooms if room.probe} & {seat.account for seat in seated.values()}
     if probed:
         gate = func.now() + timedelta(seconds=accounts.PROBE_SECONDS)
         tx.execute(update(Account).where(Account.name.in_(probed)).values(gate_until=gate))
     return seated, set(chosen) - moved
+
+
+BEGIN: Final = text(
+    """
+    WITH sent AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:sent AS jsonb))
+            AS given (job_id text, worker text, account text, callback_sha256 text)
+    ), begun AS (
+        UPDATE jobs SET attempts = attempts + 1, started_at = coalesce(started_at, now())
+        FROM sent WHERE jobs.id = sent.job_id RETURNING sent.*, jobs.attempts AS number
+    )
+    INSERT INTO attempts (job_id, number, worker, account, callback_sha256)
+    SELECT job_id, number, worker, account, callback_sha256 FROM begun
+    RETURNING job_id, number, account
+    """
+)
+
+
+def _begin(tx: Transaction, sent: Sequence[Mapping[str, str | None]]) -> Sequence[Row[Any]]:
+    """Write each of these submits into the money ledger, as the next attempt of its job."""
+    return tx.execute(BEGIN, {"sent": json.dumps(sent)}).all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +145,12 @@ class Room:
 
 def share_out(rooms: Sequence[Room], wanted: int) -> list[str]:
     """Return the accounts that the next ``wanted`` jobs go to: each to the one of which the largest share is free."""
-    slots = ((-number * room.share, room.name) for room in rooms for number in range(1, room.free + 1))
+    slots = [(-left * room.share, room.name) for room in rooms for left in range(room.free, 0, -1)[:wanted]]
     return [name for _, name in nsmallest(wanted, slots)]
 
 
-def open_accounts(names: Collection[str]) -> Select[Any]:
+@lru_cache
+def open_accounts(names: frozenset[str]) -> Select[Any]:
     """Return the query for those of these accounts that may be submitted to now, each with the slots it holds."""
     opened = func.coalesce(Account.gate_until <= func.now(), text("true"))
     held = slots_held(Account.name).scalar_subquery().label("held")
@@ -150,7 +160,7 @@ def open_accounts(names: Collection[str]) -> Select[Any]:
 
 
 def _rooms(tx: Transaction, names: Collection[str]) -> list[Room]:
-    rows = tx.execute(open_accounts(names)).all()
+    rows = tx.execute(open_accounts(frozenset(names))).all()
     return [_room(row.name, row.allowed, row.held, row.paused_reason) for row in rows if row.held < row.allowed]
 
 

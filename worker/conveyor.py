@@ -14,8 +14,7 @@ from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cleanplate import callbacks, db, jobs
-from cleanplate.jobs import Change
-from cleanplate.models import Job
+from cleanplate.jobs import Change, Claimed
 from cleanplate.outcomes import Accepted, Blocked, NotAccepted, Pending, Rejected, ResultReady, SubmitOutcome, TryLater
 from cleanplate.settings import Settings
 from cleanplate.states import State
@@ -120,7 +119,7 @@ class Conveyor:
 
     # -- one job -------------------------------------------------------------------------------------------------------
 
-    async def _carry(self, job: Job) -> None:
+    async def _carry(self, job: Claimed) -> None:
         body = await self._load(job)
         if body is None:
             return
@@ -143,7 +142,7 @@ class Conveyor:
                 await self._follow(flight, bell)
             return
 
-    async def _load(self, job: Job) -> bytes | None:
+    async def _load(self, job: Claimed) -> bytes | None:
         self._loading += 1
         try:
             while not self._draining.is_set():

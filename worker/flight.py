@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import func, select
 
 from cleanplate.db import Transaction
+from cleanplate.jobs import Claimed
 from cleanplate.models import Attempt, Job
 from cleanplate.outcomes import Accepted, SubmitOutcome
 from worker.latencies import size_class
@@ -34,7 +35,7 @@ class Flight:
     _pending: float = field(default=0.0)
 
     @classmethod
-    def start(cls, job: Job, account: str, outcome: SubmitOutcome, sent: float) -> "Flight | None":
+    def start(cls, job: Claimed, account: str, outcome: SubmitOutcome, sent: float) -> "Flight | None":
         """Return the flight that an accepted submit starts, which was sent at ``sent`` on the monotonic clock.
 
         Until a poll says Pending, the result's window counts from there: its answer may come later than the result.

@@ -9,9 +9,10 @@ own line in the same transaction. While one has less than half of an even part, 
 """
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import Select, func, literal_column, or_, select
 
 from cleanplate.db import Transaction
 from cleanplate.models import Account, Job, Worker
@@ -34,9 +35,9 @@ def first_in_line(tx: Transaction, worker: str, line: Collection[str], free: int
     """
     if not free:
         return []
-    claimed, conveyors = tx.execute(singles_claimed()).all(), tx.execute(others(worker)).all()
-    if not claimed and not conveyors:
+    if not tx.scalar(crowded(worker)):
         return list(line)[:free]
+    claimed, conveyors = tx.execute(singles_claimed()).all(), tx.execute(others(worker)).all()
     slots = tx.scalar(select(func.sum(Account.allowed)).where(Account.paused_reason.is_(None)))
     singles = [row.id for row in claimed if row.id in line or (row.owner != worker and slots)]
     if singles:
@@ -46,6 +47,12 @@ def first_in_line(tx: Transaction, worker: str, line: Collection[str], free: int
     left = [LEFT_FREE] if waits and (tx.scalar(slots_of(worker)) or 0) >= few else []
     order = [*singles, *left, *(id_ for id_ in line if id_ not in singles)]
     return [id_ for id_ in order[:free] if id_ in line]
+
+
+@lru_cache
+def crowded(worker: str) -> Select[bool]:
+    """Return the query that tells whether there is anybody to leave a slot to: a single job, or another conveyor."""
+    return select(or_(singles_claimed().exists(), others(worker).exists()))
 
 
 def singles_claimed() -> Select[str, str | None]:

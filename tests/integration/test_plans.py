@@ -83,6 +83,7 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
     [
         pytest.param(jobs.next_queued(24), "ix_jobs_claim", id="the next jobs to claim"),
         pytest.param(jobs.next_single(2), "ix_jobs_claim_single", id="the next single jobs to claim"),
+        pytest.param(seating.crowded("w9"), "ix_jobs_batch_processing", id="whether a slot may have to be left"),
         pytest.param(seating.singles_claimed(), "ix_jobs_batch_processing", id="the single jobs that wait for a slot"),
         pytest.param(seating.others("w9"), "ix_jobs_owner", id="what other conveyors have"),
         pytest.param(seating.slots_of_singles(), "ix_jobs_batch_processing", id="the slots of single jobs"),
@@ -93,7 +94,9 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
             order.priorities_in_line("ten_1", "bat_1", 10), "ix_batches_line", id="who has a share of the line"
         ),
         pytest.param(jobs.slots_held("default"), "ix_jobs_slots", id="the slots in use"),
-        pytest.param(capacity.open_accounts(["default", "second"]), "ix_jobs_slots", id="the slots that are free"),
+        pytest.param(
+            capacity.open_accounts(frozenset({"default", "second"})), "ix_jobs_slots", id="the slots that are free"
+        ),
         pytest.param(jobs.orphans("w9", 200), "ix_jobs_owner", id="what dead workers left"),
         pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
         pytest.param(jobs.due(State.READY, 200), "ix_jobs_ready_due", id="forgotten results"),

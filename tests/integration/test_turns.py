@@ -30,7 +30,7 @@ def test_the_turn_is_by_tag_and_then_by_age() -> None:
         rows.job(tx, State.READY, tag=0)
         claimed = jobs.claim(tx, "w1", 3)
     assert [job.id for job in claimed] == [early, first, late]
-    assert {(job.state, job.owner) for job in claimed} == {("claimed", "w1")}
+    assert {(row(job.id).state, row(job.id).owner) for job in claimed} == {("claimed", "w1")}
     assert row(last).state == State.QUEUED
 
 
