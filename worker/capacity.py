@@ -136,7 +136,11 @@ class Room:
 
 def share_out(rooms: Sequence[Room], wanted: int) -> list[str]:
     """Return the accounts that the next ``wanted`` jobs go to: each to the one of which the largest share is free."""
-    slots = ((-number * room.share, room.name) for room in rooms for number in range(1, room.free + 1))
+    slots = (
+        (-number * room.share, room.name)
+        for room in rooms
+        for number in range(room.free, max(0, room.free - wanted), -1)
+    )
     return [name for _, name in nsmallest(wanted, slots)]
 
 
