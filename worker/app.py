@@ -60,6 +60,8 @@ class ConveyorStep(bootsteps.StartStopStep):
     def _run(self) -> None:
         try:
             config = settings.get()
+            if config.keyless:
+                log.warning("neither BFL_API_KEY nor BFL_API_KEYS is set: the upstream will refuse every submit")
             self._conveyor = Conveyor(config, open_store(config.storage_url), _worker_id())
             self._loop.run_until_complete(self._conveyor.run())
             self._loop.close()

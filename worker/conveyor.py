@@ -91,7 +91,7 @@ class Conveyor:
             log.info("conveyor %s takes up to %s at once", self._worker, self._slots)
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                lanes = [group.create_task(lane()) for lane in (self._feed, self._writer.lane)]
+                lanes = [group.create_task(lane()) for lane in (self._feed, self._writer.lane, self._keeps_up)]
                 lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues, self._session.lane)]
                 await self._draining.wait()
                 await self._finish()
@@ -211,6 +211,11 @@ class Conveyor:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
+
+    async def _keeps_up(self) -> None:
+        """Apart from the heartbeats: it waits for the lock of the slots, and a lease must not."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             if await self._db(capacity.keep_up, self._latencies.learned()):
                 self._writer.look()
 

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import Any
@@ -307,6 +308,19 @@ def test_a_commit_whose_answer_is_lost_loses_no_job_and_pays_none_twice(
     assert next(commits) > lost
     assert len(upstream.submits) == 6
     assert ledger().count("accepted") == 6
+
+
+def test_a_lease_is_renewed_while_somebody_holds_the_lock_of_the_slots(start: Callable[..., Any]) -> None:
+    def expires() -> Any:
+        with db.transaction() as other:
+            return other.scalar(select(Worker.expires_at))
+
+    with start():
+        wait_until(expires)
+        with db.transaction() as tx:
+            accounts.lock(tx)
+            before = expires()
+            wait_until(lambda: expires() > before + timedelta(seconds=0.5))
 
 
 def test_a_single_picture_has_the_next_slot_however_many_wait(

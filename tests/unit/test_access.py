@@ -1,5 +1,7 @@
 """Upstream accounts as the settings name them."""
 
+import traceback
+
 import pytest
 from pydantic import ValidationError
 
@@ -93,7 +95,8 @@ def test_an_entry_that_is_wrong_is_told_by_its_number_and_never_shown(
     settings.get.cache_clear()
     with pytest.raises(SettingsError, match=why) as told:
         settings.get()
-    for text in (str(invalid.value), repr(invalid.value), str(told.value)):
+    traces = ["".join(traceback.format_exception(error.value)) for error in (invalid, told)]
+    for text in (str(invalid.value), repr(invalid.value), str(told.value), *traces):
         assert "3c9f" not in text
 
 
