@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from cleanplate.outcomes import ErrorCode
-from cleanplate.states import RULES, State, Status
+from cleanplate.states import RULES, InFlight, State, Status
 
 if TYPE_CHECKING:
     from cleanplate import models  # the client reads these shapes too, and should not wait for SQLAlchemy
@@ -169,6 +169,7 @@ class Batch(BaseModel):
     created_at: datetime
     sealed_at: datetime | None
     finished_at: datetime | None
+    cancel_requested_at: datetime | None = None
     options: BatchOptions
     webhook_secret: str | None = Field(
         None,
@@ -182,6 +183,27 @@ class Accepted(BaseModel):
     accepted: list[Job]
     rejected: list[Rejection]
     batch: Batch
+
+
+class Saved(BaseModel):
+    """What a cancellation saves."""
+
+    stopped: int = Field(description="Jobs that this call keeps from being submitted: they cost nothing.")
+    credits: float = Field(description="What those were expected to cost.")
+    in_flight: int = Field(description="Jobs that had been submitted and have not ended: they are paid.")
+    in_flight_policy: InFlight = Field(description="What becomes of those; what was abandoned stays abandoned.")
+
+
+class CancelledJob(Job):
+    """A job that is to be cancelled."""
+
+    saved: Saved
+
+
+class CancelledBatch(Batch):
+    """A batch that is to be cancelled."""
+
+    saved: Saved
 
 
 class Endpoint(BaseModel):
@@ -232,9 +254,8 @@ class Page(BaseModel, Generic[T]):
 def job(row: "models.Job", base_url: str) -> Job:
     """Return the resource of a job's row; ``base_url`` starts the links."""
     state = State(row.state)
-    result = None
-    if row.result is not None:
-        result = Result(**row.result, url=f"{base_url.rstrip('/')}/v1/jobs/{quote(row.id)}/result")
+    url = f"{base_url.rstrip('/')}/v1/jobs/{quote(row.id)}/result"
+    result = None if row.result is None else Result(**row.result, url=url)
     return Job(
         id=row.id,
         batch_id=row.batch_id,
@@ -262,7 +283,7 @@ def batch(row: "models.Batch", *, processing: int, quote_credits: float, eta_sec
     ended = row.succeeded + row.failed + row.cancelled
     status: Literal["open", "processing", "completed", "cancelled"] = "processing"
     if row.finished_at is not None:
-        status = "cancelled" if row.cancelled and row.cancelled == row.total else "completed"
+        status = "cancelled" if row.cancelling or 0 < row.cancelled == row.total else "completed"
     elif row.sealed_at is None:
         status = "open"
     return Batch(
@@ -284,5 +305,6 @@ def batch(row: "models.Batch", *, processing: int, quote_credits: float, eta_sec
         created_at=row.created_at,
         sealed_at=row.sealed_at,
         finished_at=row.finished_at,
+        cancel_requested_at=row.cancel_requested_at,
         options=BatchOptions(**row.options),
     )
