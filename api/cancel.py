@@ -12,8 +12,8 @@ from api.documentation import answer, answers, example
 from api.errors import Problem, not_found
 from api.links import BaseUrl
 from cleanplate import batches, cancel, db, resources, settings
+from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
 from cleanplate.models import Batch, Job
-from cleanplate.resources import CancelledBatch, CancelledJob, Saved
 from cleanplate.states import TERMINAL, InFlight, State
 
 REQUEST_SECONDS: Final = 2.0

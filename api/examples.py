@@ -2,13 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
 from cleanplate.resources import (
     Accepted,
     Attempt,
     Batch,
     BatchOptions,
-    CancelledBatch,
-    CancelledJob,
     Counts,
     Endpoint,
     Event,
@@ -20,7 +19,6 @@ from cleanplate.resources import (
     Picture,
     Rejection,
     Result,
-    Saved,
     Upstream,
     UpstreamAccount,
 )

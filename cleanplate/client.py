@@ -19,13 +19,12 @@ from typing import IO, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import AbortedError, ApiError, UnreachableError, UnusableAnswerError, refusal
 from cleanplate.resources import (
     Accepted,
     Batch,
     BatchOptions,
-    CancelledBatch,
-    CancelledJob,
     Endpoint,
     Job,
     Page,

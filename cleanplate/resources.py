@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from cleanplate.outcomes import ErrorCode
-from cleanplate.states import RULES, InFlight, State, Status
+from cleanplate.states import RULES, State, Status
 
 if TYPE_CHECKING:
     from cleanplate import models  # the client reads these shapes too, and should not wait for SQLAlchemy
@@ -183,27 +183,6 @@ class Accepted(BaseModel):
     accepted: list[Job]
     rejected: list[Rejection]
     batch: Batch
-
-
-class Saved(BaseModel):
-    """What a cancellation saves."""
-
-    stopped: int = Field(description="Jobs that this call keeps from being submitted: they cost nothing.")
-    credits: float = Field(description="What those were expected to cost.")
-    in_flight: int = Field(description="Jobs that had been submitted and have not ended: they are paid.")
-    in_flight_policy: InFlight = Field(description="What becomes of those; what was abandoned stays abandoned.")
-
-
-class CancelledJob(Job):
-    """A job that is to be cancelled."""
-
-    saved: Saved
-
-
-class CancelledBatch(Batch):
-    """A batch that is to be cancelled."""
-
-    saved: Saved
 
 
 class Endpoint(BaseModel):

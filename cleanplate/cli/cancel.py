@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
+from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.cli.connect import connect
 from cleanplate.cli.exits import Code, UsageError, end
 from cleanplate.cli.progress import Progress
-from cleanplate.resources import CancelledBatch, CancelledJob
 from cleanplate.states import InFlight
 
 POLICIES = {

@@ -9,8 +9,8 @@ import pytest
 
 from api import cancel as calls
 from cleanplate import cancel, db, ids, jobs, tenants
+from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.jobs import Change
-from cleanplate.resources import CancelledBatch, CancelledJob
 from cleanplate.states import HOLDS_SLOT, State
 from tests import pictures, rows
 from tests.api import Api, problem

@@ -138,7 +138,9 @@ def test_an_abandoned_submit_that_is_accepted_after_all_keeps_its_slot_to_its_en
     stop(job_id, in_flight=ABANDON)
     assert change(meaning.of_submit(job_id, 1, Accepted("t-1", "http://127.0.0.2/t", 7.0), rows.WORKER, 30.0))
     assert row(job_id).state == "inflight"
-    ready = meaning.of_poll(Flight(job_id, "", 0.0), ResultReady("http://127.0.0.3/x?sig=1", None), rows.WORKER, 1e9)
+    ready = meaning.of_poll(
+        Flight(job_id, rows.ACCOUNT, 1, "", 0.0), ResultReady("http://127.0.0.3/x?sig=1", None), rows.WORKER, 1e9
+    )
     assert ready is not None
     assert change(ready)
     after = row(job_id)
