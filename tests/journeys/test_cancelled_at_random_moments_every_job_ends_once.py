@@ -24,11 +24,11 @@ RESUME = "UPDATE accounts SET paused_reason = NULL RETURNING name"
 COST = "SELECT coalesce(sum(cost_credits), 0) FROM jobs"
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(27)
 @pytest.mark.timeout(600)
 def test_each_has_one_end_and_what_was_accepted_is_what_is_paid(begin: Begin, photos: list[Path], long: bool) -> None:
     draw = random.Random(SEED)
-    story = begin(f"27: cancels race every transition (seed {SEED})", latency=LATENCY)
+    story = begin(f"cancels race every transition (seed {SEED})", latency=LATENCY)
     before = _ledger(story)
     with web.serving(web.says(200)) as receiver, story.stack.client() as client:
         endpoint = client.create_endpoint(receiver.url)
