@@ -176,6 +176,8 @@ def _find(tx: db.Transaction, tenant_id: str, batch_id: str, *, lock: bool = Fal
 
 def _open(tx: db.Transaction, tenant_id: str, batch_id: str, *, lock: bool = False) -> Batch:
     row = _find(tx, tenant_id, batch_id, lock=lock)
+    if row.cancelling is not None:
+        raise Problem(409, "batch_cancelled", "The batch is cancelled: no more items can come to it.")
     if row.sealed_at is not None:
         raise Problem(409, "batch_sealed", "The batch is sealed: no more items can come to it.")
     return row

@@ -37,14 +37,19 @@ class API(FastAPI):
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return, for a route's ``responses``, the problems that it answers with."""
-    return {status: _problem(status) for status in statuses}
+    return {status: _told(Problem(status, *PROBLEMS[status])) for status in statuses}
 
 
-def _problem(status: int) -> dict[str, Any]:
-    example = Problem(status, *PROBLEMS[status]).document("req_0199c8a4e2f07d6fb0d1a2b3c4d5e6f7")
+def answer(problem: Problem) -> dict[int | str, dict[str, Any]]:
+    """Return, for a route's ``responses``, a problem of its own that it answers with."""
+    return {problem.status: _told(problem)}
+
+
+def _told(problem: Problem) -> dict[str, Any]:
+    example = problem.document("req_0199c8a4e2f07d6fb0d1a2b3c4d5e6f7")
     schema = {"$ref": REF.format(model="Problem")}
     return {
-        "description": HTTPStatus(status).phrase,
+        "description": HTTPStatus(problem.status).phrase,
         "content": {MEDIA_TYPE: {"schema": schema, "example": example}},
     }
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
 from cleanplate.resources import (
     Accepted,
     Attempt,
@@ -21,7 +22,7 @@ from cleanplate.resources import (
     Upstream,
     UpstreamAccount,
 )
-from cleanplate.states import State, Status
+from cleanplate.states import InFlight, State, Status
 
 _AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 _JOB_ID = "job_0199c8a4e2f07d6fb0d1a2b3c4d5e6f7"
@@ -112,6 +113,19 @@ ACCEPTED = Accepted(
     accepted=[QUEUED_JOB.model_copy(update={"batch_id": _BATCH_ID})],
     rejected=[_REJECTED],
     batch=NEW_BATCH.model_copy(update={"status": "open", "sealed_at": None, "webhook_secret": None}),
+)
+CANCELLED_JOB = CancelledJob(
+    **dict(QUEUED_JOB) | {"status": Status.CANCELLED, "stage": State.CANCELLED, "finished_at": _AT},
+    saved=Saved(stopped=1, credits=5.0, in_flight=0, in_flight_policy=InFlight.FINISH),
+)
+CANCELLED_BATCH = CancelledBatch(
+    **dict(NEW_BATCH)
+    | {
+        "counts": Counts(total=2, queued=0, processing=1, succeeded=0, failed=0, cancelled=1),
+        "cancel_requested_at": _AT + timedelta(seconds=3),
+        "webhook_secret": None,
+    },
+    saved=Saved(stopped=1, credits=5.0, in_flight=1, in_flight_policy=InFlight.FINISH),
 )
 ENDPOINT = Endpoint(
     id="whe_0199c8a4e0a17b2d8e00aabbccddeeff",

@@ -50,10 +50,9 @@ def settle(tx: Transaction, batch_id: str) -> bool:
     if ended is None:
         return False
     row = tx.get_one(Batch, batch_id, populate_existing=True)
-    kind = "batch.cancelled" if row.cancelled and row.cancelled == row.total else "batch.completed"
     whole = resource(tx, row)
     thin = whole.model_copy(update={"rejected": whole.rejected[:REJECTED_TOLD]})
-    outbox.publish(tx, row.tenant_id, kind, thin.model_dump(mode="json"), {row.endpoint_id})
+    outbox.publish(tx, row.tenant_id, f"batch.{whole.status}", thin.model_dump(mode="json"), {row.endpoint_id})
     return True
 
 

@@ -1,8 +1,8 @@
 """A typed client of Cleanplate's own REST API, for the CLI, the demo and the tests.
 
 Calls that do no harm when they are made twice are repeated for as long as the client's patience lasts: every GET, the
-creation of an empty batch, the items of a batch (the server refuses a ``custom_id`` it already has) and the seal. All
-methods may be called from several threads.
+creation of an empty batch, the items of a batch (the server refuses a ``custom_id`` it already has), the seal and
+cancellations. All methods may be called from several threads.
 """
 
 import hashlib
@@ -19,8 +19,18 @@ from typing import IO, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import AbortedError, ApiError, UnreachableError, UnusableAnswerError, refusal
-from cleanplate.resources import Accepted, Batch, BatchOptions, Endpoint, Job, Page, Upstream
+from cleanplate.resources import (
+    Accepted,
+    Batch,
+    BatchOptions,
+    Endpoint,
+    Job,
+    Page,
+    Upstream,
+)
+from cleanplate.states import InFlight
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -102,6 +112,17 @@ class Client:
         """Say that no more items will come."""
         return self._parse(Batch, self._repeat(lambda: self._ask("POST", f"/v1/batches/{batch_id}/seal")))
 
+    def cancel_batch(self, batch_id: str, in_flight: InFlight = InFlight.FINISH) -> CancelledBatch:
+        """Stop what was not submitted yet and let the rest be finished, or abandoned; the answer says what that saves.
+
+        Asked again because an answer was lost, the server says what the repetition saves: nothing more.
+        """
+        return self._cancel(CancelledBatch, f"/v1/batches/{batch_id}", in_flight)
+
+    def cancel_job(self, job_id: str, in_flight: InFlight = InFlight.FINISH) -> CancelledJob:
+        """Do the same with one job."""
+        return self._cancel(CancelledJob, f"/v1/jobs/{job_id}", in_flight)
+
     def batch(self, batch_id: str) -> Batch:
         return self._get(Batch, f"/v1/batches/{batch_id}")
 
@@ -175,6 +196,10 @@ class Client:
 
     def _get(self, model: type[M], path: str, **given: Any) -> M:
         return self._parse(model, self._repeat(lambda: self._ask("GET", path, **given)))
+
+    def _cancel(self, model: type[M], path: str, in_flight: InFlight) -> M:
+        how = {"in_flight": in_flight.value}
+        return self._parse(model, self._repeat(lambda: self._ask("POST", f"{path}/cancel", params=how)))
 
     def _ask(self, method: str, path: str, **given: Any) -> httpx.Response:
         self._go_on()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Select, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from cleanplate import batches, costs, moves, outbox, queue
 from cleanplate.db import Transaction
 from cleanplate.models import Job, JobEvent, Worker
-from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
+from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, InFlight, State, heeding, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Change:
 def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = None) -> set[str]:
     """Make every change whose guard holds and return the ids of the jobs that moved; the others are left as they are.
 
+    A job that is to be cancelled ends where the change would have sent it again, or carried on what was abandoned.
     Raises :class:`cleanplate.states.IllegalMoveError` when a wish is no move of the state machine at all.
     """
     wishes = {change.job_id: change for change in changes}
@@ -52,17 +53,16 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     for change in wishes.values():
         for source in change.sources:
             require(source, change.target)
-    moved = moves.move(tx, [_wish(change) for change in wishes.values()], worker)
-    granted = [change for change in wishes.values() if change.job_id in moved]
-    ended = [change for change in granted if change.target in TERMINAL]
+    moved = moves.move(tx, [_wish(change) for change in wishes.values()], worker, cancelled=CANCELLED)
+    ended = [job_id for job_id, state in moved.items() if state in TERMINAL]
     if ended:
-        finals = costs.add_up(tx, [change.job_id for change in ended])
+        finals = costs.add_up(tx, ended)
         outbox.jobs_ended(tx, finals)
         batches.count_finals(tx, finals)
-    for change in granted:
-        if change.target is State.READY:
-            tx.after_commit(partial(queue.send, "finalize", change.job_id))
-    return moved
+    for job_id, state in moved.items():
+        if state == State.READY:
+            tx.after_commit(partial(queue.send, "finalize", job_id))
+    return set(moved)
 
 
 def _wish(change: Change) -> moves.Row:
@@ -72,6 +72,7 @@ def _wish(change: Change) -> moves.Row:
         owner=change.owner,
         number=change.number,
         reason=change.reason,
+        unless=[mark for mark in InFlight if heeding(change.target, mark) is not change.target],
         job=_columns(change),
         attempt=change.attempt,
     )
@@ -88,6 +89,10 @@ def _columns(change: Change) -> dict[str, Any]:
     if change.window_in is not None:
         row["window_ends"] = change.window_in
     return row
+
+
+CANCELLED: Final = _columns(Change("", frozenset(), State.CANCELLED, ""))
+"""What becomes of a job that is to be cancelled and was to be sent again, or carried on though it is abandoned."""
 
 
 # -- whose turn it is --------------------------------------------------------------------------------------------------

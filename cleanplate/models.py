@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, State
+from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, InFlight, State
 
 
 class Base(DeclarativeBase):
@@ -30,7 +30,7 @@ class Base(DeclarativeBase):
     }
 
 
-def _in(*states: State) -> str:
+def _in(*states: State | InFlight) -> str:
     """Return ``('a', 'b')`` for a check or a partial index."""
     return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
@@ -38,6 +38,7 @@ def _in(*states: State) -> str:
 NOW = text("now()")
 EMPTY = text("'{}'::jsonb")
 NOTHING = text("'[]'::jsonb")
+ONE_OFF = text("one_off AND deleted_at IS NULL")
 
 
 class Tenant(Base):
@@ -94,13 +95,7 @@ class Endpoint(Base):
 
     __table_args__ = (
         Index("ix_endpoints_tenant", "tenant_id", "id"),
-        Index(
-            "uq_endpoints_one_off",
-            "tenant_id",
-            "url",
-            unique=True,
-            postgresql_where=text("one_off AND deleted_at IS NULL"),
-        ),
+        Index("uq_endpoints_one_off", "tenant_id", "url", unique=True, postgresql_where=ONE_OFF),
     )
 
 
@@ -125,12 +120,16 @@ class Batch(Base):
     cost_credits: Mapped[float] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     sealed_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    cancelling: Mapped[str | None]  # it is to be cancelled, and this becomes of what is in flight; of a job, too
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+        CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
         Index("ix_batches_tenant", "tenant_id", "id"),
         Index("ix_batches_line", "tenant_id", "finish_tag", postgresql_where=text("finished_at IS NULL")),
+        Index("ix_batches_cancelling", "id", postgresql_where=text("cancelling IS NOT NULL AND finished_at IS NULL")),
     )
 
 
@@ -165,6 +164,7 @@ class Job(Base):
     account: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
     due_at: Mapped[datetime | None]
+    cancelling: Mapped[str | None]
 
     # The result: its secret URL while its window runs, then what was stored.
     sample_url: Mapped[str | None]
@@ -185,6 +185,7 @@ class Job(Base):
         CheckConstraint(f"state IN {_in(*State)}", name="state"),
         CheckConstraint(f"state NOT IN {_in(State.CLAIMED, State.SENDING)} OR owner IS NOT NULL", name="leased"),
         CheckConstraint("state <> 'succeeded' OR result_key IS NOT NULL", name="succeeded_has_result"),
+        CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
         CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed_has_error"),
         Index("ix_jobs_claim", "tag", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_line", "tenant_id", "tag", "id", postgresql_where=text("state = 'queued'")),

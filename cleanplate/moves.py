@@ -17,10 +17,19 @@ Row = Mapping[str, Any]
 
 
 def wish(
-    *, id_: str, sources: Iterable[str], owner: str | None, number: int | None, reason: str, job: Row, attempt: Row
+    *,
+    id_: str,
+    sources: Iterable[str],
+    owner: str | None,
+    number: int | None,
+    reason: str,
+    unless: Iterable[str],
+    job: Row,
+    attempt: Row,
 ) -> Row:
     """Return a wish as :func:`move` takes it: columns of the job and of its newest attempt, times as seconds from now.
 
+    A job that is marked with one of ``unless``, as to be cancelled, is cancelled instead of getting these columns.
     Raises KeyError when it names a column that there is not.
     """
     return {
@@ -29,18 +38,21 @@ def wish(
         "owner": owner,
         "number": number,
         "reason": reason,
+        "unless": list(unless),
         **_apart("job", Job, job),
         **_apart("attempt", Attempt, attempt),
     }
 
 
-def move(tx: Session, wishes: list[Row], worker: str | None) -> set[str]:
+def move(tx: Session, wishes: list[Row], worker: str | None, *, cancelled: Row) -> dict[str, str]:
     """Make every wish whose job stands in one of its sources, and has the owner and attempt that it names, if any.
 
-    Rows are locked in the order of their ids. Returns the ids of the jobs that moved.
+    ``cancelled`` are the columns of a job that is cancelled instead. Rows are locked in the order of their ids. Returns
+    the ids of the jobs that moved, each with its state.
     """
-    given = {"wishes": to_json(wishes).decode(), "worker": worker}
-    return set(tx.execute(MOVE, given).scalars())
+    instead = {key: to_json(value).decode() for key, value in _apart("cancelled", Job, cancelled).items()}
+    given = {"wishes": to_json(wishes).decode(), "worker": worker, **instead}
+    return {row.id: row.state for row in tx.execute(MOVE, given)}
 
 
 def _apart(name: str, model: type[Base], row: Row) -> Row:
@@ -58,41 +70,46 @@ def _set(model: type[Base], name: str) -> str:
     columns = ", ".join(f'"{column.name}"' for column in table.columns if not column.primary_key)
     instants = f"""
         SELECT coalesce(jsonb_object_agg(key, now() + make_interval(secs => CAST(value AS float8))), '{{}}')
-        FROM jsonb_each_text(wish.{name}_times)
+        FROM jsonb_each_text(found.{name}_times)
     """
     return (
-        f"SET ({columns}) = (SELECT {columns} FROM jsonb_populate_record({table.name}.*, wish.{name} || ({instants})))"
+        f"SET ({columns}) = (SELECT {columns} FROM jsonb_populate_record({table.name}.*, found.{name} || ({instants})))"
     )
 
 
 def _statement() -> TextClause:
     jobs, attempts, events = (model.__tablename__ for model in (Job, Attempt, JobEvent))
+    ends = f"{jobs}.cancelling = ANY (wish.unless)"
     return text(
         f"""
         WITH wish AS (
             SELECT * FROM jsonb_to_recordset(CAST(:wishes AS jsonb)) AS given (
-                id text, sources text[], owner text, number integer, reason text,
+                id text, sources text[], owner text, number integer, reason text, unless text[],
                 job jsonb, job_times jsonb, attempt jsonb, attempt_times jsonb
             )
         ), found AS (
-            SELECT {jobs}.id FROM {jobs} JOIN wish ON {jobs}.id = wish.id
+            SELECT {jobs}.id, wish.attempt, wish.attempt_times,
+                CASE WHEN {ends} THEN 'cancelled on request: ' || wish.reason ELSE wish.reason END AS reason,
+                CASE WHEN {ends} THEN CAST(:cancelled AS jsonb) ELSE wish.job END AS job,
+                CASE WHEN {ends} THEN CAST(:cancelled_times AS jsonb) ELSE wish.job_times END AS job_times
+            FROM {jobs} JOIN wish ON {jobs}.id = wish.id
             WHERE {jobs}.state = ANY (wish.sources) AND (wish.owner IS NULL OR {jobs}.owner = wish.owner)
                 AND (wish.number IS NULL OR {jobs}.attempts = wish.number)
             ORDER BY {jobs}.id FOR UPDATE OF {jobs}
         ), moved AS (
             UPDATE {jobs} {_set(Job, "job")}
-            FROM found JOIN wish ON found.id = wish.id WHERE {jobs}.id = found.id
-            RETURNING {jobs}.id, {jobs}.attempts, {jobs}.state, wish.reason
+            FROM found WHERE {jobs}.id = found.id
+            RETURNING {jobs}.id, {jobs}.attempts, {jobs}.state, found.reason
         ), paid AS (
             UPDATE {attempts} {_set(Attempt, "attempt")}
-            FROM moved JOIN wish ON moved.id = wish.id
+            FROM moved JOIN found ON moved.id = found.id
             WHERE {attempts}.job_id = moved.id AND {attempts}.number = moved.attempts
-                AND (wish.attempt <> '{{}}' OR wish.attempt_times <> '{{}}')
+                AND (found.attempt <> '{{}}' OR found.attempt_times <> '{{}}')
         ), told AS (
             INSERT INTO {events} (job_id, state, reason, worker)
             SELECT id, state, reason, CAST(:worker AS text) FROM moved ORDER BY id
         )
-        SELECT id FROM moved
+        SELECT id, state FROM moved
         """
     )
 

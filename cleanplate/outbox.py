@@ -1,12 +1,12 @@
 """The outbox: what happened is written for every receiver in the transaction in which it happened."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import func, insert, literal_column, or_, select
+from sqlalchemy import Row, func, insert, literal_column, select
 
 from cleanplate import ids, queue, resources, settings
 from cleanplate.db import Transaction
@@ -31,43 +31,60 @@ def jobs_ended(tx: Transaction, finals: Sequence[Job]) -> None:
         return
     named = select(Batch.id, Batch.endpoint_id).where(Batch.id.in_({job.batch_id for job in finals if job.batch_id}))
     of_batch = {row.id: row.endpoint_id for row in tx.execute(named)}
+    endpoints = _enabled(tx, tenants, {*of_batch.values(), *(job.endpoint_id for job in finals)})
+    rows = []
     for job in finals:
-        data = resources.job(job, settings.get().links_url).model_dump(mode="json")
-        endpoints = {job.endpoint_id, of_batch.get(job.batch_id)}
-        publish(tx, job.tenant_id, f"job.{job.state}", data, endpoints)
+        kind, its_own = f"job.{job.state}", {job.endpoint_id, of_batch.get(job.batch_id)}
+        receivers = [one for one in endpoints if one.tenant_id == job.tenant_id and _hears(one, kind, its_own)]
+        if receivers:
+            data = resources.job(job, settings.get().links_url).model_dump(mode="json")
+            rows += _deliveries(receivers, kind, data)
+    _write(tx, rows)
 
 
 def publish(
-    tx: Transaction, tenant_id: str, event_type: str, data: dict[str, Any], endpoint_ids: Iterable[str | None] = ()
+    tx: Transaction, tenant_id: str, event_type: str, data: dict[str, Any], endpoint_ids: Collection[str | None] = ()
 ) -> None:
     """Write one delivery for each endpoint that listens to ``event_type`` and for those named; hint after the commit.
 
     ``data`` is a thin Job or Batch without bytes. All deliveries of one event share its id, which receivers see as
     ``webhook-id``.
     """
-    listens = (~Endpoint.one_off) & or_(
-        Endpoint.events == literal_column("'[]'::jsonb"), Endpoint.events.contains([event_type])
-    )
-    named = [id_ for id_ in endpoint_ids if id_]
-    receivers = tx.scalars(
-        select(Endpoint.id).where(Endpoint.tenant_id == tenant_id, Endpoint.enabled, listens | Endpoint.id.in_(named))
-    ).all()
-    if not receivers:
-        return
+    endpoints = _enabled(tx, {tenant_id}, endpoint_ids)
+    _write(tx, _deliveries([one for one in endpoints if _hears(one, event_type, endpoint_ids)], event_type, data))
+
+
+def _enabled(tx: Transaction, tenant_ids: Collection[str], named: Iterable[str | None]) -> Sequence[Row[Any]]:
+    """Return the enabled endpoints of these tenants, of the one-off ones only those that are named."""
+    may = (~Endpoint.one_off) | Endpoint.id.in_({id_ for id_ in named if id_})
+    found = select(Endpoint.id, Endpoint.tenant_id, Endpoint.one_off, Endpoint.events)
+    return tx.execute(found.where(Endpoint.tenant_id.in_(tenant_ids), Endpoint.enabled, may)).all()
+
+
+def _hears(endpoint: Row[Any], event_type: str, named: Collection[str | None]) -> bool:
+    listens = not endpoint.one_off and (not endpoint.events or event_type in endpoint.events)
+    return listens or endpoint.id in named
+
+
+def _deliveries(receivers: Sequence[Row[Any]], event_type: str, data: dict[str, Any]) -> list[dict[str, Any]]:
     event_id = ids.new(ids.Kind.EVENT)
     body = to_json({"type": event_type, "timestamp": datetime.now(UTC).isoformat(), "data": data}).decode()
-    rows = [
+    return [
         {
             "id": ids.new(ids.Kind.DELIVERY),
-            "tenant_id": tenant_id,
-            "endpoint_id": endpoint_id,
+            "tenant_id": endpoint.tenant_id,
+            "endpoint_id": endpoint.id,
             "event_id": event_id,
             "event_type": event_type,
             "body": body,
         }
-        for endpoint_id in receivers
+        for endpoint in receivers
     ]
-    tx.execute(insert(Delivery), rows)
+
+
+def _write(tx: Transaction, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        tx.execute(insert(Delivery), rows)
     for row in rows:
         tx.after_commit(partial(queue.send, "notify", row["id"]))
 

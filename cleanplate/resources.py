@@ -169,6 +169,7 @@ class Batch(BaseModel):
     created_at: datetime
     sealed_at: datetime | None
     finished_at: datetime | None
+    cancel_requested_at: datetime | None = None
     options: BatchOptions
     webhook_secret: str | None = Field(
         None,
@@ -232,9 +233,8 @@ class Page(BaseModel, Generic[T]):
 def job(row: "models.Job", base_url: str) -> Job:
     """Return the resource of a job's row; ``base_url`` starts the links."""
     state = State(row.state)
-    result = None
-    if row.result is not None:
-        result = Result(**row.result, url=f"{base_url.rstrip('/')}/v1/jobs/{quote(row.id)}/result")
+    url = f"{base_url.rstrip('/')}/v1/jobs/{quote(row.id)}/result"
+    result = None if row.result is None else Result(**row.result, url=url)
     return Job(
         id=row.id,
         batch_id=row.batch_id,
@@ -262,7 +262,7 @@ def batch(row: "models.Batch", *, processing: int, quote_credits: float, eta_sec
     ended = row.succeeded + row.failed + row.cancelled
     status: Literal["open", "processing", "completed", "cancelled"] = "processing"
     if row.finished_at is not None:
-        status = "cancelled" if row.cancelled and row.cancelled == row.total else "completed"
+        status = "cancelled" if row.cancelling or 0 < row.cancelled == row.total else "completed"
     elif row.sealed_at is None:
         status = "open"
     return Batch(
@@ -284,5 +284,6 @@ def batch(row: "models.Batch", *, processing: int, quote_credits: float, eta_sec
         created_at=row.created_at,
         sealed_at=row.sealed_at,
         finished_at=row.finished_at,
+        cancel_requested_at=row.cancel_requested_at,
         options=BatchOptions(**row.options),
     )

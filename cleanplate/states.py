@@ -22,6 +22,13 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class InFlight(StrEnum):
+    """What whoever cancels wants of a job that was submitted already: it is paid either way."""
+
+    FINISH = "finish"
+    ABANDON = "abandon"
+
+
 class Status(StrEnum):
     """The coarse view that clients hold on to."""
 
@@ -66,28 +73,28 @@ RULES: dict[State, Rule] = {
     S.SENDING: Rule(
         "committed before the first byte of the submit; holds a slot",
         Status.PROCESSING,
-        _to(S.INFLIGHT, S.CLAIMED, S.UNCONFIRMED, S.FAILED),
+        _to(S.INFLIGHT, S.CLAIMED, S.UNCONFIRMED, S.FAILED, S.CANCELLED),
         "its conveyor",
         "the lease ends: unconfirmed",
     ),
     S.UNCONFIRMED: Rule(
         "the upstream may have it and bill it; holds a slot",
         Status.PROCESSING,
-        _to(S.INFLIGHT, S.QUEUED, S.FAILED),
+        _to(S.INFLIGHT, S.QUEUED, S.FAILED, S.CANCELLED),
         "an answer that arrives late, a callback, or the policy (resubmit or fail)",
         "the sweep, after the hold time",
     ),
     S.INFLIGHT: Rule(
         "the upstream's task id is known; holds a slot",
         Status.PROCESSING,
-        _to(S.READY, S.FAILED),
+        _to(S.READY, S.FAILED, S.CANCELLED),
         "a poll",
         "the lease ends: another conveyor adopts it",
     ),
     S.READY: Rule(
         "the result's URL is known and its window runs",
         Status.PROCESSING,
-        _to(S.SUCCEEDED, S.INFLIGHT, S.FAILED),
+        _to(S.SUCCEEDED, S.INFLIGHT, S.FAILED, S.CANCELLED),
         "finalize; a result that cannot be used is polled again",
         "the sweep sends it again; a conveyor finalizes it itself when it ages",
     ),
@@ -97,6 +104,7 @@ RULES: dict[State, Rule] = {
 }
 
 TERMINAL = frozenset(state for state, rule in RULES.items() if not rule.moves_to)
+UNSENT = frozenset({State.QUEUED, State.CLAIMED})
 HOLDS_SLOT = frozenset({S.SENDING, S.UNCONFIRMED, S.INFLIGHT})
 LEASED = frozenset({S.CLAIMED, S.SENDING, S.INFLIGHT})
 PROCESSING = frozenset(state for state, rule in RULES.items() if rule.status is Status.PROCESSING)
@@ -111,6 +119,18 @@ def require(source: State, target: State) -> None:
     """Raise :class:`IllegalMoveError` unless ``source -> target`` is one of :data:`MOVES`."""
     if (source, target) not in MOVES:
         raise IllegalMoveError(f"a job cannot go from {source} to {target}")
+
+
+def heeding(target: State, cancelling: str | None) -> State:
+    """Return where a job goes in the place of ``target`` when it is to be cancelled (``cancelling``: an InFlight).
+
+    It is not sent again. Abandoned, it ends as soon as it holds no slot: until then the upstream works on its task,
+    and counts it.
+    """
+    if cancelling is None:
+        return target
+    ends = target not in HOLDS_SLOT if cancelling == InFlight.ABANDON else target in UNSENT
+    return State.CANCELLED if ends else target
 
 
 def states_of(status: Status) -> frozenset[State]:

@@ -68,7 +68,7 @@ class FakeApi(httpx.BaseTransport):
         early = self.before(request)
         if isinstance(early, Exception):
             raise early
-        response = early or self._serve(request)
+        response = early or self._cancel(request) or self._serve(request)
         self.after(request)
         return response
 
@@ -113,6 +113,23 @@ class FakeApi(httpx.BaseTransport):
 
     def jobs_of(self, batch_id: str) -> list[dict[str, Any]]:
         return [job for job in self.jobs.values() if job["batch_id"] == batch_id]
+
+    def _cancel(self, request: httpx.Request) -> httpx.Response | None:
+        *_, id_, last = request.url.path.split("/")
+        if last != "cancel" or id_ not in self.jobs | self.batches:
+            return None
+        jobs = self.jobs_of(id_) if id_ in self.batches else [self.jobs[id_]]
+        queued = [job for job in jobs if job["status"] == "queued"]
+        for job in queued:
+            job |= {"status": "cancelled", "stage": "cancelled", "finished_at": NOW}
+        saved = {
+            "stopped": len(queued),
+            "credits": 5.0 * len(queued),
+            "in_flight": sum(job["status"] == "processing" for job in jobs),
+            "in_flight_policy": request.url.params["in_flight"],
+        }
+        body = self._batch(id_) if id_ in self.batches else self.jobs[id_]
+        return httpx.Response(200, json={**body, "saved": saved})
 
     def _work(self, batch_id: str) -> None:
         for job in self.jobs_of(batch_id):

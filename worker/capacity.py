@@ -106,7 +106,11 @@ def _seat(
     if probed:
         gate = func.now() + timedelta(seconds=accounts.PROBE_SECONDS)
         tx.execute(update(Account).where(Account.name.in_(probed)).values(gate_until=gate))
-    return seated, set(chosen) - moved
+    lost = set(chosen) - moved
+    if lost:  # then more may be, of a batch that was cancelled: find them all before their turn
+        mine = select(Job.id).where(Job.id.in_(line), Job.owner == worker, Job.state == State.CLAIMED)
+        lost = line.keys() - moved - set(tx.scalars(mine))
+    return seated, lost
 
 
 BEGIN: Final = text(

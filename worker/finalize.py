@@ -8,11 +8,11 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, assert_never
 
 import httpx
-from sqlalchemy import func, text, update
+from sqlalchemy import func, select, text, update
 
 from cleanplate import db, jobs, settings
 from cleanplate.imaging.composite import finish
@@ -136,8 +136,9 @@ def store_result(
 
 def _settle(tx: db.Transaction, job: Job, outcome: FinalizeOutcome) -> None:
     match outcome:
-        case Stored():
-            jobs.apply(tx, [_succeeded(job.id, outcome)])
+        case Stored(key):
+            if not jobs.apply(tx, [_succeeded(job.id, outcome)]) and _is_cancelled(tx, job.id):
+                tx.after_commit(partial(_throw_away, key))
         case Rejected(code, detail):
             jobs.apply(tx, [failed(job.id, READY, code, detail)])
         case Unusable(code, detail) if job.fetches >= FETCHES_ALLOWED:
@@ -152,6 +153,18 @@ def _settle(tx: db.Transaction, job: Job, outcome: FinalizeOutcome) -> None:
             tx.execute(put_off.values(finalize_starts=0, due_at=again))
         case _:
             assert_never(outcome)
+
+
+def _is_cancelled(tx: db.Transaction, job_id: str) -> bool:
+    return tx.scalar(select(Job.state).where(Job.id == job_id)) == State.CANCELLED
+
+
+def _throw_away(key: str) -> None:
+    """Delete a result whose job was abandoned while it was being stored."""
+    try:
+        _store(os.getpid()).delete([key])
+    except StoreError as error:
+        log.warning("%s of a cancelled job stays in the object store, which is away: %s", key, error)
 
 
 def _succeeded(job_id: str, stored: Stored) -> Change:

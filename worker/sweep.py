@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
 
-from cleanplate import db, jobs, outbox, queue, settings
+from cleanplate import cancel, db, jobs, outbox, queue, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job, Worker
 from cleanplate.outcomes import ErrorCode
@@ -35,6 +35,7 @@ AGED_SECONDS: Final = 30.0
 BATCH: Final = 200
 HERE: Final = 8
 """Results that a round stores itself when the broker is away: no more than it can, since each found is put off."""
+CANCEL_SECONDS: Final = 1.0
 OBJECTS_EVERY_SECONDS: Final = 3600.0
 OBJECTS_AGE: Final = timedelta(hours=24)
 DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
@@ -76,6 +77,9 @@ class Sweeper(threading.Thread):
             forget_dead_workers(tx)
             forgotten = forgotten_results(tx, HERE if told is None else BATCH)
             deliveries = () if told is None or told >= BATCH else tx.scalars(outbox.due(BATCH - told)).all()
+            cancelling = tx.scalars(cancel.unheeded()).all()
+        for batch_id in cancelling:
+            cancel.carry_on(batch_id, CANCEL_SECONDS / len(cancelling))
         for delivery_id in deliveries:
             queue.send("notify", delivery_id)
         here = [job_id for job_id, aged in forgotten if aged or not queue.send("finalize", job_id)]

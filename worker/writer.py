@@ -133,6 +133,8 @@ class Writer:
                 wish.granted.set_result(wish.change.job_id in turn.granted)
         self._serve(turn.seated)
         self._serve(dict.fromkeys(turn.lost))
+        if turn.lost:
+            self.look()  # a slot that was kept for them is still free
         if self._closed:
             self.close_line()
 

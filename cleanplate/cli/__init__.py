@@ -5,6 +5,7 @@ import sys
 import typer
 
 from cleanplate.cli import keys, tenants, upstream
+from cleanplate.cli.cancel import cancel
 from cleanplate.cli.demo.command import demo
 from cleanplate.cli.doctor import doctor
 from cleanplate.cli.erase import erase
@@ -21,7 +22,7 @@ main = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they would print local variables, and with them keys
 )
-for command in (demo, up, erase, watch, download, doctor, migrate, healthcheck):
+for command in (demo, up, erase, watch, download, cancel, doctor, migrate, healthcheck):
     main.command()(command)
 main.add_typer(keys.app, name="keys")
 main.add_typer(tenants.app, name="tenants")

@@ -54,8 +54,13 @@ def erase(
                 plan = planning.make(photos, out, manifest.items, options.params, retry_failed=retry_failed)
                 _tell_earlier(plan, report, progress)
                 run = Run(client, progress, report, manifest)
-                start(run, client, manifest, plan, photos, options, progress)
-                run.until_settled()
+                try:
+                    start(run, client, manifest, plan, photos, options, progress)
+                    run.until_settled()
+                except KeyboardInterrupt:
+                    for batch_id in () if once else run.going_on():
+                        progress.say(f"the server goes on; `cleanplate cancel {batch_id}` stops it")
+                    raise
         report.summary(out=out, batches=list(manifest.batches), alone=photos.alone)
         return Code.SOME_FAILED if report.failures else Code.OK
 

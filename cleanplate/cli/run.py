@@ -129,6 +129,10 @@ class Run:
                 return
             settle()
 
+    def going_on(self) -> list[str]:
+        """Return the ids of the batches that have not ended and whose jobs are awaited."""
+        return [follower.batch.id for follower in self._unsettled()]
+
     def _unsettled(self) -> list[Follower]:
         return [
             follower

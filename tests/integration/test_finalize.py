@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, text
 
-from cleanplate import db, outbox
+from cleanplate import cancel, db, outbox
 from cleanplate.models import Delivery
-from cleanplate.states import State
+from cleanplate.states import InFlight, State
 from tests import pictures, rows, web
 from tests.threads import at_once
 from tests.workshop import RESULT, Workshop, workshop
@@ -111,6 +111,22 @@ def test_messages_that_come_at_once_are_one_piece_of_work_and_one_commit(shop: W
     with db.transaction() as tx:
         assert tx.scalar(select(func.count()).select_from(Delivery)) == 1
     assert len(shop.site.requests) == 1
+
+
+@pytest.mark.parametrize("in_flight", InFlight)
+def test_a_result_whose_job_is_abandoned_while_it_is_stored_is_thrown_away(shop: Workshop, in_flight: InFlight) -> None:
+    job_id = shop.ready()
+
+    async def abandon(request: Any) -> Any:
+        with db.transaction() as tx:
+            cancel.stop(tx, [job_id], in_flight)
+        return await web.says(200, RESULT)(request)
+
+    shop.site.answer = abandon
+    finalize.finalize(job_id)
+    is_kept = in_flight is InFlight.FINISH
+    assert shop.row(job_id).state == ("succeeded" if is_kept else "cancelled")
+    assert len(list(shop.store.list("results/"))) == is_kept
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.READY}))

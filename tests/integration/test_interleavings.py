@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, delete, func, select
 
-from cleanplate import accounts, db, jobs
+from cleanplate import accounts, cancel, db, jobs
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Base, Batch, Delivery, Job, JobEvent, Worker
 from cleanplate.outcomes import (
@@ -38,7 +38,7 @@ from cleanplate.outcomes import (
     Unconfirmed,
     Unusable,
 )
-from cleanplate.states import HOLDS_SLOT, LEASED, MOVES, TERMINAL, State
+from cleanplate.states import HOLDS_SLOT, LEASED, MOVES, TERMINAL, InFlight, State
 from tests import rows
 from worker import capacity, finalize, ledger, meaning, sweep
 from worker.flight import Flight
@@ -53,6 +53,7 @@ JOBS = select(Job.id, Job.state, Job.owner, Job.account, Job.attempts, Job.fetch
 EVENTS = select(JobEvent.id, JobEvent.job_id, JobEvent.state, JobEvent.reason).order_by(JobEvent.id)
 LEDGER = select(Attempt.job_id, Attempt.outcome)
 BATCHES = select(Batch.__table__)
+NO_MOVES = {"adopted", *cancel.MARKS.values()}
 
 workers = st.sampled_from(WORKERS)
 anything = st.integers(0, 1000)
@@ -205,13 +206,25 @@ class Interleavings(RuleBasedStateMachine):
         with db.transaction() as tx:
             sweep.decide_unconfirmed(tx, policy, 3)
 
-    @rule(number=anything, cancel=st.sampled_from([*[False] * 5, True]))
-    def regrow_or_cancel(self, number: int, cancel: bool) -> None:
-        among = frozenset({State.QUEUED, State.CLAIMED})
-        if cancel and self.has(*among):
-            self.apply(Change(self.pick(number, *among), among, State.CANCELLED, "asked for"))
+    @rule(number=anything, wish=st.sampled_from([*[None] * 8, *InFlight]))
+    def regrow_or_cancel(self, number: int, wish: InFlight | None) -> None:
+        if wish is not None:
+            with db.transaction() as tx:
+                cancel.stop(tx, [sorted(self.now)[number % len(self.now)]], wish)
         with db.transaction() as tx:
             capacity.keep_up(tx, {})
+
+    @rule(number=anything, wish=st.sampled_from([*[None] * 30, *InFlight]))
+    def cancel_a_batch(self, number: int, wish: InFlight | None) -> None:
+        if wish is None:
+            return
+        with db.transaction() as tx:
+            batch = tx.scalars(select(Batch).order_by(Batch.total).with_for_update(key_share=True)).all()[number % 3]
+            asked = cancel.ask(tx, batch, wish)
+        if asked:
+            cancel.carry_on(batch.id, 60.0)
+            with db.transaction() as tx:
+                assert batch.id not in tx.scalars(cancel.unheeded()).all()
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -265,7 +278,7 @@ class Interleavings(RuleBasedStateMachine):
         """No end is ever left, for no move leads out of it."""
         for event in history:
             self.heard = event.id
-            if event.reason != "adopted":
+            if event.reason not in NO_MOVES:
                 assert (self.now.get(event.job_id, State.QUEUED), State(event.state)) in MOVES
                 self.now[event.job_id] = State(event.state)
         assert {job_id: self.now.get(job_id, State.QUEUED) for job_id in found} == {

@@ -8,9 +8,9 @@ from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from api import order
-from cleanplate import batches, db, jobs, outbox
+from cleanplate import batches, cancel, db, jobs, outbox
 from cleanplate.models import Job
-from cleanplate.states import State
+from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
 from worker import capacity, seating
 
@@ -24,8 +24,9 @@ FILL = (
     "INSERT INTO tenants (id, name) SELECT 'ten_' || n, n FROM generate_series(0, 3) n",
     "INSERT INTO endpoints (id, tenant_id, url, secret_encrypted) VALUES ('whe_1', 'ten_1', 'http://x', '-')",
     """
-    INSERT INTO batches (id, tenant_id, finish_tag, finished_at)
-    SELECT 'bat_' || n, 'ten_1', n, CASE WHEN n > 20 THEN now() END FROM generate_series(0, 4999) n
+    INSERT INTO batches (id, tenant_id, finish_tag, finished_at, cancelling)
+    SELECT 'bat_' || n, 'ten_1', n, CASE WHEN n > 20 THEN now() END, CASE WHEN n % 5 = 0 THEN 'finish' END
+    FROM generate_series(0, 4999) n
     """,
     "INSERT INTO workers (id, expires_at) SELECT 'w' || n, now() + interval '1 h' FROM generate_series(0, 3) n",
     f"""
@@ -101,6 +102,12 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
         pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
         pytest.param(jobs.due(State.READY, 200), "ix_jobs_ready_due", id="forgotten results"),
         pytest.param(batches.processing(["bat_1", "bat_2"]), "ix_jobs_batch_processing", id="the jobs under way"),
+        pytest.param(cancel.unheeded(), "ix_batches_cancelling", id="batches that are to be cancelled"),
+        pytest.param(cancel.unheeded(), "ix_jobs_batch_processing", id="their jobs that have not been told"),
+        pytest.param(
+            cancel.under_way("bat_1", InFlight.FINISH), "ix_jobs_batch_processing", id="those of one batch under way"
+        ),
+        pytest.param(cancel.queued("bat_1", "job_00010000"), "ix_jobs_batch", id="those that wait"),
         pytest.param(outbox.due(200), "ix_deliveries_due", id="deliveries"),
         pytest.param(
             select(Job).where(Job.batch_id == "bat_1", Job.id > "job_00010000").order_by(Job.id).limit(50),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -32,7 +33,8 @@ def outage(pytestconfig: pytest.Config, long: bool) -> Callable[[float], float]:
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two conveyors whose clocks are 20 minutes apart, both wrong: only the database's counts, in every story."""
     data = tmp_path_factory.mktemp("chaos") / "data"
-    often = {"CLEANPLATE_MAX_SUBMITS": 20}  # as often as workers are killed over the same picture
+    often: dict[str, Any] = {"CLEANPLATE_MAX_SUBMITS": 20}  # as often as workers are killed over the same picture
+    often |= {"CLEANPLATE_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8"}  # where the receivers of webhooks are
     with (
         mock.patch.object(service, "BACKOFF_SECONDS", (0.2, 0.5, 1.0)),  # here it is the tests that make them die
         stack(data, slots=24, fast=True, trapped=True, clock_seconds=-600.0, **often) as running,

@@ -19,6 +19,7 @@ from cleanplate.client_errors import (
     UnusableAnswerError,
 )
 from cleanplate.resources import BatchOptions, Job
+from cleanplate.states import InFlight
 from tests.fake_api import FakeApi, parts, problem
 
 OPEN = BatchOptions(seal=False)
@@ -53,6 +54,19 @@ def test_a_batch_goes_in_and_comes_out_as_the_contracts_objects(api: FakeApi, tm
     assert (tmp_path / "deep" / "a.png").read_bytes() == f"the result of {job.id}".encode()
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.png"]
     assert {request.headers["authorization"] for request in api.requests} == {"Bearer cp_secret"}
+
+
+def test_a_cancellation_says_what_it_saved_and_may_be_repeated(api: FakeApi) -> None:
+    with api.client() as client:
+        batch = client.create_batch(OPEN)
+        files = [(f"{name}{end}", b"x") for name in "abc" for end in (".jpg", "_mask.png")]
+        first, *_ = client.add_items(batch.id, files).accepted
+        assert client.cancel_job(first.id, InFlight.ABANDON).status == "cancelled"
+        api.before = answering(problem(503, "away"))
+        saved = client.cancel_batch(batch.id).saved
+    assert (saved.stopped, saved.credits, saved.in_flight, saved.in_flight_policy) == (2, 10.0, 0, "finish")
+    assert api.requests[-1].url.params["in_flight"] == "finish"
+    assert api.count("POST", f"/v1/batches/{batch.id}/cancel") == 2
 
 
 @pytest.mark.parametrize(

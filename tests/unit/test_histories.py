@@ -29,7 +29,7 @@ from cleanplate.outcomes import (
     SubmitOutcome,
     Unconfirmed,
 )
-from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, State, require
+from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, UNSENT, InFlight, State, heeding, require
 from worker import flight, meaning
 from worker.conveyor import LEASE_SECONDS
 from worker.flight import RESULT_WINDOW_SECONDS, Flight
@@ -87,11 +87,12 @@ class Histories(RuleBasedStateMachine):
         self.paid: Counter[str] = Counter()
         self.resent: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
+        self.never: dict[str, int] = {}
 
     @staticmethod
     def row(id_: str) -> Any:
-        times = {"due_at": None, "window_ends": None}
-        return SimpleNamespace(id=id_, state=State.QUEUED, owner=None, fetches=0, attempts=0, **times)
+        nothing = dict.fromkeys(("owner", "due_at", "window_ends", "cancelling"))
+        return SimpleNamespace(id=id_, state=State.QUEUED, fetches=0, attempts=0, **nothing)
 
     # -- what the database does ----------------------------------------------------------------------------------------
 
@@ -104,7 +105,9 @@ class Histories(RuleBasedStateMachine):
         if row.state not in change.sources or not same:
             return False
         assert change.owner in {None, row.owner}, "who is late changes nothing that is another's by now"
-        columns = jobs._columns(change)
+        heeds = heeding(change.target, row.cancelling) is not change.target
+        columns = dict(jobs.CANCELLED if heeds else jobs._columns(change))
+        require(row.state, columns["state"])
         for name in {"due_at", "window_ends"} & columns.keys():
             columns[name] = None if columns[name] is None else clock.now + columns[name]
         vars(row).update(columns, since=clock.now)
@@ -149,7 +152,7 @@ class Histories(RuleBasedStateMachine):
 
     # -- conveyors -----------------------------------------------------------------------------------------------------
 
-    @rule(worker=workers, number=numbers, answered=st.sampled_from([True, True, False]))
+    @rule(worker=workers, number=numbers, answered=st.booleans())
     def send(self, worker: str, number: int, answered: bool) -> None:
         """Claim, take a slot and put the request on the wire; mostly it is answered at once."""
         if worker in self.asleep:
@@ -163,8 +166,7 @@ class Histories(RuleBasedStateMachine):
             row.attempts += 1
             self.wire.append(Request(worker, row.id, row.attempts, clock.now))
             if answered:
-                self.arrive(len(self.wire) - 1, 4.0)
-                self.answer(len(self.wire) - 1, lost=False)
+                self.answer(len(self.wire) - 1, arrives=True, lost=False)
 
     @precondition(lambda self: self.wire)
     @rule(number=numbers, latency=st.sampled_from(LATENCIES))
@@ -175,8 +177,10 @@ class Histories(RuleBasedStateMachine):
             self.paid[request.job_id] += 1
 
     @precondition(lambda self: self.wire)
-    @rule(number=numbers, lost=st.booleans())
-    def answer(self, number: int, lost: bool) -> None:
+    @rule(number=numbers, arrives=st.booleans(), lost=st.booleans())
+    def answer(self, number: int, arrives: bool, lost: bool) -> None:
+        if arrives:
+            self.arrive(number, 4.0)
         request = self.wire[number % len(self.wire)]
         worker, job_id, number, task = request.worker, request.job_id, request.number, request.task
         if worker in self.asleep:
@@ -254,12 +258,18 @@ class Histories(RuleBasedStateMachine):
         else:
             assert self.apply(meaning.failed(row.id, ready, ErrorCode.RESULT_EXPIRED, "gone"))
 
-    @rule(number=numbers)
-    def cancel(self, number: int) -> None:
-        among = frozenset({State.QUEUED, State.CLAIMED})
-        row = self.some(number, lambda row: row.state in among)
-        if row is not None and number == 0:
-            assert self.apply(Change(row.id, among, State.CANCELLED, "asked for"))
+    @rule(number=numbers, wish=st.sampled_from(InFlight))
+    def cancel(self, number: int, wish: InFlight) -> None:
+        """Do with a job what ``cancel.stop`` does with one in the database; mostly with one that was submitted."""
+        row = self.some(number, lambda row: row.state not in (TERMINAL | UNSENT if number else TERMINAL))
+        if row is None:
+            return
+        self.never.setdefault(row.id, row.attempts)
+        at_once = UNSENT | ({State.READY} if wish is InFlight.ABANDON else set())
+        if row.state in at_once:
+            assert self.apply(Change(row.id, frozenset(at_once), State.CANCELLED, "asked for"))
+        elif row.cancelling is not InFlight.ABANDON:
+            row.cancelling = wish
 
     # -- what is always so ---------------------------------------------------------------------------------------------
 
@@ -278,6 +288,18 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def a_job_ends_once(self) -> None:
         assert max(self.ends.values(), default=0) <= 1
+
+    @invariant()
+    def what_is_to_be_cancelled_is_not_sent_again(self) -> None:
+        assert all(self.rows[job_id].attempts == before for job_id, before in self.never.items())
+
+    @invariant()
+    def what_is_abandoned_is_not_stored_and_keeps_its_slot_until_its_task_has_ended(self) -> None:
+        for row in self.rows.values():
+            if row.cancelling is InFlight.ABANDON:
+                assert row.state in HOLDS_SLOT | {State.CANCELLED}
+                task = self.tasks.get(row.id)
+                assert row.state in HOLDS_SLOT or task is None or task.ends_at <= row.since
 
     @invariant()
     def a_window_is_never_thought_longer_than_it_is(self) -> None:
@@ -300,8 +322,8 @@ class Histories(RuleBasedStateMachine):
                 return
             self.pass_time(31.0)
             while self.wire:
-                self.arrive(0, 4.0)
-                self.answer(0, lost=False)
+                self.answer(0, arrives=True, lost=False)
+                self.what_is_abandoned_is_not_stored_and_keeps_its_slot_until_its_task_has_ended()
             for number in range(len(JOBS)):
                 self.decide(number)
                 self.store(number, usable=True)

@@ -11,8 +11,10 @@ from cleanplate.states import (
     RULES,
     TERMINAL,
     IllegalMoveError,
+    InFlight,
     State,
     Status,
+    heeding,
     mermaid,
     require,
     states_of,
@@ -48,8 +50,28 @@ def test_only_a_result_that_was_ready_becomes_a_success() -> None:
     assert {source for source, target in MOVES if target is State.SUCCEEDED} == {State.READY}
 
 
-def test_nothing_is_cancelled_once_it_may_have_been_paid_for() -> None:
-    assert {source for source, target in MOVES if target is State.CANCELLED} == {State.QUEUED, State.CLAIMED}
+def test_whatever_has_not_ended_can_be_cancelled() -> None:
+    assert {source for source, target in MOVES if target is State.CANCELLED} == set(State) - TERMINAL
+
+
+def test_who_is_not_to_be_cancelled_goes_where_it_was_to_go() -> None:
+    assert all(heeding(target, None) is target for target in State)
+
+
+def test_what_is_to_be_finished_goes_anywhere_but_back_to_be_sent() -> None:
+    ends = {target for target in State if heeding(target, InFlight.FINISH) is not target}
+    assert ends == {State.QUEUED, State.CLAIMED}
+
+
+def test_what_is_abandoned_ends_with_whatever_frees_its_slot() -> None:
+    assert {target for target in State if heeding(target, InFlight.ABANDON) is not State.CANCELLED} == HOLDS_SLOT
+
+
+@pytest.mark.parametrize("in_flight", InFlight)
+def test_a_job_that_is_to_be_cancelled_is_only_ever_led_to_where_a_move_leads(in_flight: InFlight) -> None:
+    for source, target in MOVES:
+        if source in HOLDS_SLOT | {State.READY}:
+            require(source, heeding(target, in_flight))
 
 
 def test_a_slot_is_taken_by_sending_alone_or_by_asking_once_more_for_a_result() -> None:

@@ -134,6 +134,20 @@ def test_a_job_that_is_no_longer_ours_leaves_the_line() -> None:
     run(story)
 
 
+def test_a_slot_that_was_kept_for_those_who_are_gone_is_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LOOK_AGAIN_SECONDS", 3600.0)
+
+    async def story(books: Books, made: Writer) -> None:
+        books.gone = {"lost"}
+        lost, waiting = [asyncio.create_task(made.slot(name, tag)) for tag, name in enumerate(["lost", "next"])]
+        assert not await lost
+        await books.turned.acquire()
+        await books.turned.acquire()
+        waiting.cancel()
+
+    assert [line for _, _, line in run(story).turns] == [["lost", "next"], ["next"]]
+
+
 def test_who_comes_back_to_the_line_takes_the_place_of_who_waited_for_the_same_job() -> None:
     async def story(books: Books, made: Writer) -> None:
         before = asyncio.create_task(made.slot("job", 1))
