@@ -34,7 +34,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     data = tmp_path_factory.mktemp("chaos") / "data"
     often = {"CLEANPLATE_MAX_SUBMITS": 20}  # as often as workers are killed over the same picture
     with (
-        mock.patch.object(service, "BACKOFF_SECONDS", (0.2, 0.5, 1.0)),  # here it is the tests that make them die
+        mock.patch.object(service, "BACKOFF_SECONDS", (0.2,)),  # here it is the tests that make them die
         stack(data, slots=24, fast=True, trapped=True, clock_seconds=-600.0, **often) as running,
     ):
         running.start_conveyor("conveyor-2", clock_seconds=600.0)
