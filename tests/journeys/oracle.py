@@ -98,7 +98,7 @@ class Story:
     # -- disturbing ----------------------------------------------------------------------------------------------------
 
     def disturb(self) -> None:
-        """Remember that something happened just now, from which jobs that are under way have to recover."""
+        """Remember that an outage ended just now, from which jobs that are under way have to recover."""
         self._disturbed.append(time.time())
 
     def kill(self, service: str) -> bool:
@@ -111,8 +111,6 @@ class Story:
         if service in WORKERS:
             begun = self._stack.rows(BEGUN) if service == "finalizer" else []
             self._kills.append(Kill(died, pid, service.partition("-")[0], frozenset(job_id for (job_id,) in begun)))
-        else:
-            self._disturbed.append(died)
         return True
 
     @contextmanager
