@@ -19,7 +19,7 @@ from cleanplate import accounts, jobs
 from cleanplate.access import Access
 from cleanplate.db import Transaction
 from cleanplate.jobs import Change, slots_held
-from cleanplate.models import Account
+from cleanplate.models import Account, Job
 from cleanplate.states import State
 from worker import seating
 from worker.latencies import Learned

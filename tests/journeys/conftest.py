@@ -36,7 +36,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     often: dict[str, Any] = {"CLEANPLATE_MAX_SUBMITS": 20}  # as often as workers are killed over the same picture
     often |= {"CLEANPLATE_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8"}  # where the receivers of webhooks are
     with (
-        mock.patch.object(service, "BACKOFF_SECONDS", (0.2, 0.5, 1.0)),  # here it is the tests that make them die
+        mock.patch.object(service, "BACKOFF_SECONDS", (0.2,)),  # here it is the tests that make them die
         stack(data, slots=24, fast=True, trapped=True, clock_seconds=-600.0, **often) as running,
     ):
         running.start_conveyor("conveyor-2", clock_seconds=600.0)

@@ -65,7 +65,7 @@ class Stack:
     def simulator(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Call one of the simulator's admin endpoints."""
         url = f"{self.running.simulator_url}/admin/{path}"
-        return dict(httpx.request(method, url, json=body).raise_for_status().json())
+        return dict(httpx.request(method, url, json=body, timeout=30).raise_for_status().json())
 
     def erase(self, photos: Path, out: Path, *options: str) -> subprocess.Popen[str]:
         """Start ``cleanplate erase`` as its own process."""

@@ -26,6 +26,7 @@ EVENTS = """
     SELECT e.job_id, e.state, e.reason, e.at, e.worker
     FROM job_events e JOIN jobs j ON j.id = e.job_id WHERE j.batch_id = ANY(%s) ORDER BY e.id
 """
+BEGUN = "SELECT id FROM jobs WHERE state = 'ready' AND finalize_starts > 0"
 told: list[str] = []
 """A line with the figures of each story that was told in this run."""
 
@@ -97,7 +98,7 @@ class Story:
     # -- disturbing ----------------------------------------------------------------------------------------------------
 
     def disturb(self) -> None:
-        """Remember that something happened just now, from which jobs that are under way have to recover."""
+        """Remember that an outage ended just now, from which jobs that are under way have to recover."""
         self._disturbed.append(time.time())
 
     def kill(self, service: str) -> bool:
@@ -105,11 +106,11 @@ class Story:
         pid = self._stack.running.supervisor.pid(service)
         if pid is None:
             return False
-        if service in WORKERS:
-            self._kills.append(Kill(time.time(), pid, service.partition("-")[0]))
-        else:
-            self.disturb()
+        died = time.time()
         os.killpg(pid, signal.SIGKILL)
+        if service in WORKERS:
+            begun = self._stack.rows(BEGUN) if service == "finalizer" else []
+            self._kills.append(Kill(died, pid, service.partition("-")[0], frozenset(job_id for (job_id,) in begun)))
         return True
 
     @contextmanager

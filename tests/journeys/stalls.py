@@ -24,18 +24,19 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Kill:
-    """A worker's end. ``role`` is ``conveyor``, ``finalizer`` or ``notifier``."""
+    """A worker's end. ``role`` is ``conveyor``, ``finalizer`` or ``notifier``; ``storing`` are jobs it had begun."""
 
     at: float
     pid: int
     role: str
+    storing: frozenset[str] = frozenset()
 
 
 def after_kills(events: Sequence[Event], kills: Sequence[Kill], began: Mapping[int, float]) -> list[float]:
     """Return, for each job that a killed worker held, the seconds from the kill until somebody else moved it.
 
-    Who leases a job holds it, and a finalizer every result that is ready: it is not known which it was at. A job that
-    waits for its turn, or for the policy to decide, is held by nobody. When a later kill left no worker of that role,
+    Who leases a job holds it, and a finalizer those results that it has begun to store. A job that waits for its turn,
+    or for the policy to decide, is held by nobody. When a later kill left no worker of that role,
     the time counts from there. ``began`` tells since when conveyors carried jobs, by pid: one killed before never did.
     """
     held = [(kill, then) for kill in kills for last, then in _steps(events) if _held(kill, last, then)]
@@ -44,8 +45,8 @@ def after_kills(events: Sequence[Event], kills: Sequence[Kill], began: Mapping[i
 
 def _held(kill: Kill, last: Event, then: Event) -> bool:
     leased = last.state in LEASED and _pid(last) == kill.pid and then.worker != last.worker
-    ready = kill.role == "finalizer" and last.state == State.READY and _at(last) <= kill.at
-    return (leased or ready) and kill.at < _at(then)
+    begun = last.job_id in kill.storing and last.state == State.READY and _at(last) <= kill.at
+    return (leased or begun) and kill.at < _at(then)
 
 
 def _counts_from(kill: Kill, moved: float, kills: Sequence[Kill], began: Mapping[int, float]) -> float:

@@ -15,6 +15,7 @@ REASONS = "SELECT reason, count(*) FROM job_events GROUP BY reason"
 
 
 @pytest.mark.chaos(2)
+@pytest.mark.timeout(300)
 def test_what_was_on_the_wire_is_adopted_by_its_callback(tmp_path: Path) -> None:
     photos, out = pairs(tmp_path / "photos", PHOTOS), tmp_path / "out"
     hold = {"CLEANPLATE_UNCONFIRMED_HOLD_SECONDS": 20}

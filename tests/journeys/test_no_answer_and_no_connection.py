@@ -1,5 +1,7 @@
 """The upstream takes a submit and never answers, or is not there: only the first may be paid twice, by policy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,9 +34,24 @@ def test_a_submit_without_an_answer_is_sent_again_once(tmp_path: Path, photos: l
 def test_a_connection_that_was_refused_is_tried_again_and_paid_once(tmp_path: Path, photos: list[Path]) -> None:
     with stack(tmp_path / "data", slots=SLOTS, fast=True) as running:
         story = Story(running, "18: connections refused")
-        story.kill("simulator")
-        story.upload(photos[:PHOTOS])
-        eventually(lambda: "no connection" in " ".join(story.reasons()))
+        with _away(story):
+            story.upload(photos[:PHOTOS])
+            eventually(lambda: "no connection" in " ".join(story.reasons()))
         figures = story.end()
 
     assert figures.succeeded == figures.paid == PHOTOS
+
+
+@contextmanager
+def _away(story: Story) -> Iterator[None]:
+    """Kill the simulator and keep it from starting again; what it was paid for it remembers."""
+    state = story.stack.running.data_dir / "simulator"
+    away = state.rename(state.with_name("simulator.away"))
+    state.touch()
+    assert story.kill("simulator")
+    try:
+        yield
+    finally:
+        state.unlink()
+        away.rename(state)
+        story.disturb()

@@ -31,7 +31,9 @@ def test_answers_on_the_wire_are_kept_and_every_picture_is_paid_once(
 def _intake(story: Story) -> httpx.Response:
     running = story.stack.running
     headers = {"Authorization": f"Bearer {running.api_key}"}
-    return httpx.post(f"{running.url}/v1/batches", headers=headers, files={"options": (None, '{"seal": false}')})
+    return httpx.post(
+        f"{running.url}/v1/batches", headers=headers, files={"options": (None, '{"seal": false}')}, timeout=30
+    )
 
 
 @contextmanager

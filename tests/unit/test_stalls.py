@@ -39,10 +39,10 @@ def test_while_nobody_is_left_to_move_it_the_time_counts_from_the_last_kill() ->
     assert after_kills(events, [first, starting], ALIVE) == [7.0], "the other one lives and could have moved it"
 
 
-def test_results_that_are_ready_wait_for_a_killed_finalizer() -> None:
+def test_results_that_a_killed_finalizer_had_begun_stand_still_and_those_in_line_wait_for_their_turn() -> None:
     events = [event("ready", 1.0), event("succeeded", 4.0, None)]
-    assert after_kills(events, [Kill(3.0, 9, "finalizer")], ALIVE) == [1.0]
-    assert after_kills(events, [Kill(3.0, 9, "notifier")], ALIVE) == []
+    assert after_kills(events, [Kill(3.0, 9, "finalizer", frozenset("a"))], ALIVE) == [1.0]
+    assert after_kills(events, [Kill(3.0, 9, "finalizer", frozenset("b"))], ALIVE) == []
 
 
 def test_after_an_outage_whatever_was_under_way_has_to_move() -> None:
