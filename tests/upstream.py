@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from aiohttp import web as aio
 
 from cleanplate.settings import Settings
 from cleanplate.storage import Store
 from tests import web
+from worker import latency
 from worker.conveyor import Conveyor
 
 
@@ -82,6 +84,8 @@ def conveying(settings: Settings, store: Store, worker: str) -> Iterator[Callabl
     """Run a conveyor for as long as the block lasts; at its end it is drained, unless what is yielded killed it."""
     loop = asyncio.new_event_loop()
     conveyor = Conveyor(settings, store, worker)
+    soon = patch.object(latency, "BLIND_FIRST", 0.08)  # the tasks here take no time at all
+    soon.start()
     lives: list[asyncio.Task[None]] = []
     errors: list[BaseException] = []
 
@@ -107,6 +111,7 @@ def conveying(settings: Settings, store: Store, worker: str) -> Iterator[Callabl
         if thread.is_alive():
             loop.call_soon_threadsafe(conveyor.drain)
         thread.join()
+        soon.stop()
         for threads in (conveyor._threads, conveyor._loads, conveyor._sender):
             threads.shutdown()
     if errors:
