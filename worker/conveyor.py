@@ -7,6 +7,7 @@ brings the whole worker down, and what it held is rescued by the next.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,9 @@ LEASE_SECONDS: Final = 3.0
 SILENCE_SECONDS: Final = 1.5
 """How long nothing must be heard of a worker whose session has ended, until it is dead: two heartbeats."""
 RESCUE_SECONDS: Final = 0.5
+AHEAD_LEAST: Final = 8
+AHEAD_MOST: Final = 64
+"""Jobs that are ready before a slot is, at most: each is a payload in memory."""
 IDLE_SECONDS: Final = 0.25
 AWAY_SECONDS: Final = 0.25
 DOUBT_SECONDS: Final = 5.0
@@ -55,7 +59,7 @@ class Conveyor:
         self._store = store
         self._worker = worker
         self._slots = settings.slots
-        self._ahead = min(64, max(8, self._slots // 4))
+        self._ahead = min(AHEAD_MOST, max(AHEAD_LEAST, self._slots // 4))
         self._callbacks = callbacks.base(settings.public_url)
         self._calls = Calls()
         self._session = Session(worker, self._calls)
@@ -195,17 +199,31 @@ class Conveyor:
     # -- lanes ---------------------------------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
+        looked = -math.inf
         while not self._draining.is_set():
-            wanted = max(0, self._ahead - self._loading - self._writer.waiting)
-            singles = max(0, seating.reserve(self._slots) - len(self._singles))
-            claimed = await self._db(jobs.claim, self._worker, wanted, singles=singles) if wanted or singles else []
-            self._singles.update(job.id for job in claimed if job.batch_id is None)
-            for job in claimed:
-                self._start(job.id, self._carry(job))
-            if not claimed:
-                await self._wait(self._wake_feed, IDLE_SECONDS)
-            else:
-                await asyncio.sleep(0)
+            wanted = self._wanted()
+            if wanted >= self._ahead // 2 or time.monotonic() - looked >= IDLE_SECONDS:
+                looked = time.monotonic()
+                if await self._claim(wanted):
+                    continue
+            await self._wait(self._wake_feed, IDLE_SECONDS)
+
+    def _wanted(self) -> int:
+        """Return how many more jobs to have ready for the slots that free, and for those that nobody has used yet."""
+        ready = self._loading + self._writer.waiting
+        if self._writer.waiting >= self._ahead:
+            return 0
+        unused = self._slots - (len(self._carried) - ready)
+        return max(0, self._ahead + min(AHEAD_MOST, unused) - ready)
+
+    async def _claim(self, wanted: int) -> bool:
+        singles = max(0, seating.reserve(self._slots) - len(self._singles))
+        claimed = await self._db(jobs.claim, self._worker, wanted, singles=singles) if wanted or singles else []
+        self._singles.update(job.id for job in claimed if job.batch_id is None)
+        for job in claimed:
+            self._start(job.id, self._carry(job))
+        await asyncio.sleep(0)
+        return bool(claimed)
 
     async def _heartbeats(self) -> None:
         while True:
