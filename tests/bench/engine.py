@@ -28,7 +28,7 @@ QUEUE = """
         RETURNING id, tenant_id
     )
     INSERT INTO jobs (id, tenant_id, batch_id, tag, image_key, image, mask_key, mask, send_image_key, send_mask_key)
-    SELECT 'job_bench' || lpad(n::text, 8, '0'), tenant_id, batch.id, n, 'inputs/bench/image', '{}',
+    SELECT 'job_bench' || lpad(n::text, 8, '0'), tenant_id, batch.id, n, 'inputs/bench/image', '{"width": 16, "height": 16}',
         'inputs/bench/mask', '{}', 'inputs/bench/image', 'inputs/bench/mask'
     FROM batch, generate_series(1, %(jobs)s) n
 """
