@@ -57,11 +57,17 @@ def move(tx: Session, wishes: list[Row], worker: str | None, *, cancelled: Row) 
 
 def _apart(name: str, model: type[Base], row: Row) -> Row:
     """Return the columns of ``row`` and its times apart: these count from the database's clock, the only one here."""
-    times = {key for key in row if isinstance(model.__table__.c[key].type, DateTime)}
-    return {
-        name: {key: value for key, value in row.items() if key not in times},
-        f"{name}_times": {key: row[key] for key in times},
-    }
+    apart: dict[bool, dict[str, Any]] = {False: {}, True: {}}
+    is_time = _TIMES[model]
+    for key, value in row.items():
+        apart[is_time[key]][key] = value
+    return {name: apart[False], f"{name}_times": apart[True]}
+
+
+_TIMES: Final[dict[type[Base], dict[str, bool]]] = {
+    model: {column.name: isinstance(column.type, DateTime) for column in model.__table__.columns}
+    for model in (Job, Attempt)
+}
 
 
 def _set(model: type[Base], name: str) -> str:

@@ -5,12 +5,13 @@ Celery gives it what it gives every worker: start, stop, signals, supervision.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, Final
 
 from celery import bootsteps, signals
 
@@ -23,6 +24,9 @@ from worker.notify import notify
 from worker.sweep import Sweeper
 
 log = logging.getLogger(__name__)
+
+SWITCH_SECONDS: Final = 0.001
+"""How long a thread that talks to the database may keep the event loop waiting; by default it is five times that."""
 
 app = queue.app
 app.task(name="finalize")(finalize)
@@ -63,6 +67,8 @@ class ConveyorStep(bootsteps.StartStopStep):
             if config.keyless:
                 log.warning("neither BFL_API_KEY nor BFL_API_KEYS is set: the upstream will refuse every submit")
             self._conveyor = Conveyor(config, open_store(config.storage_url), _worker_id())
+            gc.freeze()  # what was imported stays: to look through it again would stop every job meanwhile
+            sys.setswitchinterval(SWITCH_SECONDS)
             self._loop.run_until_complete(self._conveyor.run())
             self._loop.close()
         except BaseException as error:  # noqa: BLE001 -- whatever it is, the worker must not outlive its conveyor

@@ -34,8 +34,8 @@ def main() -> None:
         "engine-24x4": lambda folder: [engine.run(folder, jobs=240, slots=24, latency=4.0)],
         "callbacks-24x4": lambda folder: [engine.run(folder, jobs=240, slots=24, latency=4.0, called_back=True)],
         "engine-24x10": lambda folder: [engine.run(folder, jobs=96, slots=24, latency=10.0)],
-        "engine-500x5": lambda folder: [engine.run(folder, jobs=2500, slots=500, latency=5.0, stored=False)],
-        "engine-2000x10": lambda folder: [engine.run(folder, jobs=6000, slots=2000, latency=10.0, stored=False)],
+        "engine-500x5": lambda folder: [engine.run(folder, jobs=5000, slots=500, latency=5.0, stored=False)],
+        "engine-2000x10": lambda folder: [engine.run(folder, jobs=12000, slots=2000, latency=10.0, stored=False)],
         "intake": lambda folder: [intake.run(folder)],
         "scale": scale.run,
     }
