@@ -9,8 +9,11 @@ from typing import Final
 
 MEMORY: Final = 20
 """How many tasks the averages are over, at least."""
-KNOWN: Final = 0.75
-"""The share of as many tasks as begin at once after whose ends the rest is foreseen."""
+WAVE: Final = 0.75
+"""The share of the tasks that begin at once after whose ends the averages take over."""
+FORESEEN: Final = 5
+KNOWN: Final = 10
+"""So many tasks must have ended for a median to be used at all, and for it to be what is known."""
 SPREAD_AT_FIRST: Final = 0.25
 SPREAD_WEIGHT: Final = 0.05
 CALLED_WEIGHT: Final = 0.1
@@ -20,14 +23,14 @@ UNSEEN: Final = -0.4
 """In standard deviations: where those that are ready before the first poll lie on average, seen from it."""
 LATE: Final = 2.0
 """In standard deviations: from there on so few answers are left that nothing is known of them."""
-PATIENCE: Final = 0.167
-"""Square root of seconds. At 4 s and a spread of 0.25, once these are known: 7.6 polls a job, and each answer is seen
-0.112 s late; while they are learned about 8.0 and 0.115 s. No way to place as many polls is more than 2 ms better:
-found by dynamic programming. 10.4 of them would see it 0.082 s late."""
+PATIENCE: Final = 0.0835
+"""At a spread of 0.25, once it is known: 7.6 polls a job, and each answer is seen 2.8% of the latency late, so 0.112 s
+at 4 s; with a median that follows the last tasks about 8.0 polls and 2.9%. No way to place as many polls is more than
+0.05% better (found by dynamic programming); 10.4 of them would see it 2.1% late."""
 STEP_LEAST: Final = 0.08
 STEP_MOST: Final = 2.0
-BLIND: Final = 8
-BLIND_FIRST: Final = 1.5
+BLIND: Final = 6
+BLIND_FIRST: Final = 0.8
 RELIED_ON: Final = 0.5
 """The share of callbacks that must come for polls to wait for them: while fewer do, waiting costs more than polls."""
 
@@ -39,15 +42,17 @@ class Latency:
     """Submit-to-ready as a log-normal distribution; its two moments are exponentially weighted averages.
 
     ``median`` is in seconds, None before any task has ended; ``spread`` is the standard deviation of the logarithm.
-    ``flying`` is how many tasks the caller is watching: where many begin at once the quick ones end first, so nothing
-    is foreseen before most of them have ended (``known``), and no fewer are remembered. ``called`` is the
-    share of tasks of whose end a callback told before a poll did: start it with 1 where callbacks are asked for.
+    ``flying`` is how many tasks the caller is watching, ``wave`` how many there were at most in the beginning. Where
+    many begin at once the quick ones end first: until most have ended, the median is foreseen from how many have by
+    now, and no fewer are remembered. ``called`` is the share of tasks of whose end a callback told before a poll did:
+    start it with 1 where callbacks are asked for.
     """
 
     median: float | None = None
     spread: float = SPREAD_AT_FIRST
     tasks: int = 0
     flying: int = 0
+    wave: int = 0
     known: bool = False
     called: float = 0.0
 
@@ -74,13 +79,15 @@ class Latency:
         middle = math.sqrt(age_seconds * pending_seconds) or age_seconds * math.exp(UNSEEN * self.spread)
         seconds = max(middle, STEP_LEAST)
         self.tasks += 1
-        memory = max(MEMORY, self.flying)
-        self.known |= self.tasks >= KNOWN * memory
-        if self.median is None:
-            self.median = seconds
-            return
+        if not self.known:
+            self.wave = max(self.wave, self.flying)
+            self.known = self.tasks >= max(KNOWN, WAVE * self.wave)
+            if self.tasks < WAVE * self.wave:
+                self.median = seconds * math.exp(-_NORMAL.inv_cdf(self.tasks / (self.wave + 1)) * self.spread)
+                return
+        self.median = self.median or seconds
         error = math.log(seconds / self.median)
-        self.median *= math.exp(error / min(self.tasks, memory))
+        self.median *= math.exp(error / min(self.tasks, max(MEMORY, self.flying)))
         self.spread = math.sqrt((1 - SPREAD_WEIGHT) * (self.spread**2 + SPREAD_WEIGHT * error**2))
 
     def next_poll(self, age_seconds: float, *, called: bool = False) -> float:
@@ -96,7 +103,7 @@ class Latency:
         if self.called > RELIED_ON:
             late = 2 * age_seconds if self.median is None else self.median * math.exp(LATE * self.spread)
             return max(STEP_MOST, late - age_seconds)
-        if self.median is None or not self.known:
+        if self.median is None or not (self.known or self.tasks >= FORESEEN):
             return max(STEP_LEAST, min(self.median or BLIND_FIRST, BLIND_FIRST) - age_seconds, age_seconds / BLIND)
         first = self.median * math.exp(FIRST_POLL * self.spread)
         if age_seconds < first:
@@ -105,4 +112,4 @@ class Latency:
         late = min(LATE, math.log(age_seconds / self.median) / spread)
         hazard = _NORMAL.pdf(late) / (1 - _NORMAL.cdf(late)) / (spread * age_seconds)
         behind = max(0.0, age_seconds - self.median * math.exp((LATE + 1) * spread))
-        return min(STEP_MOST, max(STEP_LEAST, PATIENCE / math.sqrt(hazard)) + behind / BLIND)
+        return min(STEP_MOST, max(STEP_LEAST, PATIENCE * math.sqrt(self.median / hazard)) + behind / BLIND)
