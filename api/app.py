@@ -6,8 +6,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, endpoints, errors, health, jobs, upstream
+from api import batches, callbacks, cancel, endpoints, errors, health, idempotency, jobs, upstream
 from api.documentation import API
+from api.fingerprint import Fingerprint
 from api.middleware import BodyLimit, Envelope
 from cleanplate import logs, settings
 
@@ -37,10 +38,15 @@ def create_app() -> API:
         openapi_tags=TAGS,
         generate_unique_id_function=_operation_id,
         redoc_url=None,
-        exception_handlers={HTTPException: errors.answer, RequestValidationError: errors.answer},
+        exception_handlers={
+            HTTPException: errors.answer,
+            RequestValidationError: errors.answer,
+            idempotency.Replayed: idempotency.replay,
+        },
     )
     for routes in (batches, jobs, cancel, endpoints, upstream, callbacks, health):
         app.include_router(routes.router)
+    app.add_middleware(Fingerprint)
     app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
     app.add_middleware(Envelope)
     return app

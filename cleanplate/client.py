@@ -1,8 +1,8 @@
 """A typed client of Cleanplate's own REST API, for the CLI, the demo and the tests.
 
-Calls that do no harm when they are made twice are repeated for as long as the client's patience lasts: every GET, the
-creation of an empty batch, the items of a batch (the server refuses a ``custom_id`` it already has), the seal and
-cancellations. All methods may be called from several threads.
+Every call is repeated for as long as the client's patience lasts: those that create carry an ``Idempotency-Key``, so
+that they happen once, and the others do no harm when they are made twice. All methods may be called from several
+threads.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import io
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,6 +35,7 @@ from cleanplate.states import InFlight
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+Key = dict[str, str]
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 STRANGER_SECONDS = 10.0
@@ -93,20 +95,21 @@ class Client:
     def create_batch(self, options: BatchOptions) -> Batch:
         """Create a batch without items; ``options.seal`` must be False."""
         form = {"options": (None, options.model_dump_json(exclude_none=True), "application/json")}
-        return self._parse(Batch, self._repeat(lambda: self._ask("POST", "/v1/batches", files=form)))
+        return self._create(Batch, lambda key: self._ask("POST", "/v1/batches", files=form, headers=key))
 
     def add_items(self, batch_id: str, files: Sequence[tuple[str, Path | bytes]]) -> Accepted:
         """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
 
-        def attempt() -> httpx.Response:
+        def attempt(key: Key) -> httpx.Response:
             with ExitStack() as opened:
                 parts = [
                     ("files", (name, opened.enter_context(self._open(content)), "application/octet-stream"))
                     for name, content in files
                 ]
-                return self._ask("POST", f"/v1/batches/{batch_id}/items", files=parts, timeout=UPLOAD_TIMEOUT)
+                path = f"/v1/batches/{batch_id}/items"
+                return self._ask("POST", path, files=parts, headers=key, timeout=UPLOAD_TIMEOUT)
 
-        return self._parse(Accepted, self._repeat(attempt))
+        return self._create(Accepted, attempt)
 
     def seal(self, batch_id: str) -> Batch:
         """Say that no more items will come."""
@@ -138,15 +141,19 @@ class Client:
         return self._get(Job, f"/v1/jobs/{job_id}")
 
     def create_job(self, image: tuple[str, Path | bytes], mask: tuple[str, Path | bytes], **fields: Any) -> Job:
-        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...). Never repeated."""
-        with self._open(image[1]) as image_file, self._open(mask[1]) as mask_file:
-            files = {"image": (image[0], image_file), "mask": (mask[0], mask_file)}
-            return self._parse(Job, self._once(lambda: self._ask("POST", "/v1/jobs", files=files, data=fields)))
+        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...)."""
+
+        def attempt(key: Key) -> httpx.Response:
+            with self._open(image[1]) as image_file, self._open(mask[1]) as mask_file:
+                files = {"image": (image[0], image_file), "mask": (mask[0], mask_file)}
+                return self._ask("POST", "/v1/jobs", files=files, data=fields, headers=key)
+
+        return self._create(Job, attempt)
 
     def create_endpoint(self, url: str, events: Sequence[str] = ()) -> Endpoint:
-        """Register a receiver of webhooks; its ``secret`` is only in this answer. Never repeated."""
+        """Register a receiver of webhooks; its ``secret`` is only in this answer."""
         body = {"url": url, "events": list(events)}
-        return self._parse(Endpoint, self._once(lambda: self._ask("POST", "/v1/webhook-endpoints", json=body)))
+        return self._create(Endpoint, lambda key: self._ask("POST", "/v1/webhook-endpoints", json=body, headers=key))
 
     def upstream(self) -> Upstream:
         return self._get(Upstream, "/v1/upstream")
@@ -197,6 +204,11 @@ class Client:
     def _get(self, model: type[M], path: str, **given: Any) -> M:
         return self._parse(model, self._repeat(lambda: self._ask("GET", path, **given)))
 
+    def _create(self, model: type[M], attempt: Callable[[Key], httpx.Response]) -> M:
+        """Make one call, however many attempts it takes: the server knows them by their key."""
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._parse(model, self._repeat(lambda: attempt(key)))
+
     def _cancel(self, model: type[M], path: str, in_flight: InFlight) -> M:
         how = {"in_flight": in_flight.value}
         return self._parse(model, self._repeat(lambda: self._ask("POST", f"{path}/cancel", params=how)))
@@ -208,12 +220,6 @@ class Client:
             raise refusal(response)
         return response
 
-    def _once(self, attempt: Callable[[], T]) -> T:
-        try:
-            return attempt()
-        except httpx.TransportError as error:
-            raise UnreachableError(f"{self.url} does not answer ({_words(error)})") from error
-
     def _repeat(self, attempt: Callable[[], T]) -> T:
         deadline = time.monotonic() + (self._patience if self._met else min(self._patience, STRANGER_SECONDS))
         pause = FIRST_PAUSE_SECONDS
@@ -222,7 +228,7 @@ class Client:
                 answer = attempt()
             except (httpx.TransportError, ApiError) as error:
                 self._go_on()
-                if isinstance(error, ApiError) and error.status not in TRANSIENT:
+                if isinstance(error, ApiError) and not _passes(error):
                     raise
                 wait = max(pause, _seconds(error.retry_after)) if isinstance(error, ApiError) else pause
                 left = deadline - time.monotonic()
@@ -272,6 +278,10 @@ def _is_address(url: str) -> bool:
     except httpx.InvalidURL:
         return False
     return address.scheme in {"http", "https"} and bool(address.host) and not address.userinfo
+
+
+def _passes(error: ApiError) -> bool:
+    return error.status in TRANSIENT or error.code == "idempotency_in_progress"
 
 
 def _words(error: Exception) -> str:
