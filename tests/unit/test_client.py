@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cleanplate import client as module
+from cleanplate import connection as module
 from cleanplate.client import Client
 from cleanplate.client_errors import (
     AbortedError,
