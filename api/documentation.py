@@ -11,8 +11,8 @@ from api.errors import MEDIA_TYPE, Problem, ProblemDocument
 REF = "#/components/schemas/{model}"
 PROBLEMS: dict[int, tuple[str, str]] = {
     400: ("unknown_parameter", "This call does not know the parameter colour."),
-    401: ("invalid_key", "This key is not known, or it was revoked."),
-    403: ("read_only_key", "This key may read and nothing else."),
+    401: ("invalid_key", "This key is not known, has expired or was revoked."),
+    403: ("forbidden_scope", "This takes a key of scope write; the scope of yours is read."),
     404: ("not_found", "There is no such job."),
     409: ("not_finished", "The job has not ended yet: it is inflight."),
     410: ("result_expired", "The result is no longer stored."),

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel
 
+from cleanplate.api_keys import ApiKey, NewApiKey
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import UnusableAnswerError, refusal
 from cleanplate.connection import Connection, Key
@@ -99,6 +100,22 @@ class Client(Connection):
         """Register a receiver of webhooks; its ``secret`` is only in this answer."""
         body = {"url": url, "events": list(events)}
         return self._create(Endpoint, lambda key: self._ask("POST", "/v1/webhook-endpoints", json=body, headers=key))
+
+    def create_api_key(self, wanted: NewApiKey) -> ApiKey:
+        """Make a key of the same team; its ``key`` is only in this answer. Takes a key of scope ``admin``."""
+        body = wanted.model_dump(mode="json")
+        return self._create(ApiKey, lambda key: self._ask("POST", "/v1/api-keys", json=body, headers=key))
+
+    def api_keys(self, *, cursor: str | None = None) -> Page[ApiKey]:
+        """Return one page of the team's keys, newest first."""
+        return self._get(Page[ApiKey], "/v1/api-keys", params={"cursor": cursor} if cursor else {})
+
+    def api_key(self, key_id: str) -> ApiKey:
+        return self._get(ApiKey, f"/v1/api-keys/{key_id}")
+
+    def revoke_api_key(self, key_id: str) -> None:
+        """Revoke a key of the team; within seconds nothing is answered to it any more."""
+        self._repeat(lambda: self._ask("DELETE", f"/v1/api-keys/{key_id}"))
 
     def upstream(self) -> Upstream:
         return self._get(Upstream, "/v1/upstream")

@@ -6,6 +6,7 @@ from sqlalchemy import update
 
 from api import auth
 from cleanplate import db, ids, tenants
+from cleanplate.api_keys import Scope
 from cleanplate.models import ApiKey
 from tests import pictures
 from tests.api import Api, problem
@@ -56,10 +57,10 @@ def test_a_stranger_is_turned_away_before_the_body_is_read(api: Api) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
-def test_a_read_only_key_changes_nothing(api: Api, method: str, path: str) -> None:
+def test_a_forbidden_scope_changes_nothing(api: Api, method: str, path: str) -> None:
     body = {"json": {"url": "https://example.com/"}} if path == "/v1/webhook-endpoints" else {}
-    with api.client(tenants.READ) as reader:
-        problem(reader.request(method, path, **body), 403, "read_only_key")
+    with api.client(Scope.READ) as reader:
+        problem(reader.request(method, path, **body), 403, "forbidden_scope")
         assert reader.get("/v1/jobs").status_code == 200
 
 

@@ -5,7 +5,7 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from api import batches, cancel, endpoints, health, jobs, upstream
+from api import batches, cancel, endpoints, health, jobs, keys, upstream
 from api.app import app
 from api.forms import multipart
 from api.idempotency import once
@@ -13,7 +13,7 @@ from api.idempotency import once
 DOCUMENT = app.openapi()
 ROUTES = [
     route
-    for module in (batches, cancel, endpoints, health, jobs, upstream)
+    for module in (batches, cancel, endpoints, health, jobs, keys, upstream)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -66,6 +66,10 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "GET /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints/{endpoint_id}",
         "DELETE /v1/webhook-endpoints/{endpoint_id}",
+        "POST /v1/api-keys",
+        "GET /v1/api-keys",
+        "GET /v1/api-keys/{key_id}",
+        "DELETE /v1/api-keys/{key_id}",
         "GET /v1/upstream",
         "GET /livez",
         "GET /readyz",
