@@ -6,7 +6,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, endpoints, errors, health, idempotency, jobs, keys, upstream
+from api import batches, callbacks, cancel, docs, endpoints, errors, health, idempotency, jobs, keys, upstream
 from api.documentation import API
 from api.fingerprint import Fingerprint
 from api.middleware import BodyLimit, Envelope
@@ -38,6 +38,7 @@ def create_app() -> API:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         generate_unique_id_function=_operation_id,
+        docs_url=None,
         redoc_url=None,
         exception_handlers={
             HTTPException: errors.answer,
@@ -45,7 +46,7 @@ def create_app() -> API:
             idempotency.Replayed: idempotency.replay,
         },
     )
-    for routes in (batches, jobs, cancel, endpoints, keys, upstream, callbacks, health):
+    for routes in (docs, batches, jobs, cancel, endpoints, keys, upstream, callbacks, health):
         app.include_router(routes.router)
     app.add_middleware(Fingerprint)
     app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)

@@ -66,11 +66,14 @@ class Call:
     response: Response
 
     def keep(self, tx: db.Transaction, answer: M, *, secret: bool = False) -> M:
-        """Write with the work of ``tx`` what the call will be answered, encrypted if it shows a secret; return it.
+        """Write with the work of ``tx`` what the call will be answered; return it.
 
-        The headers that belong to the answer are set before. Raises :class:`Problem` 409 if the same call has happened
+        An answer that shows a ``secret`` is encrypted, and nobody on its way may store it. The headers that belong to
+        the answer are set before. Raises :class:`Problem` 409 if the same call has happened
         meanwhile: ``tx`` must not commit then.
         """
+        if secret:
+            self.response.headers["Cache-Control"] = "no-store"
         if self.key is None:
             return answer
         body = answer.model_dump_json()

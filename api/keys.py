@@ -45,7 +45,6 @@ def create_api_key(who: Authenticated, wanted: NewApiKey, once: Once, response: 
     if wanted.expires_at is not None and wanted.expires_at <= datetime.now(UTC):
         finding = Finding(pointer="#/expires_at", code="in_the_past", detail="This time is over.")
         raise Problem(422, "validation_failed", "#/expires_at: This time is over.", errors=[finding])
-    response.headers["Cache-Control"] = "no-store"
     with db.transaction() as tx:
         row, secret = tenants.add_key(tx, who.tenant_id, wanted.name, wanted.scope, wanted.expires_at)
         response.headers["Location"] = f"/v1/api-keys/{row.id}"
