@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api import limits
 from api.errors import Problem
 from cleanplate import db, tenants
 from cleanplate.api_keys import Scope
@@ -29,10 +30,11 @@ class Caller:
 
 
 def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
-    """Return who is asking, or answer 401, or 403 to a read-only key that wants to write."""
+    """Return who is asking, or answer 401, 429 past the team's limit, or 403 to a read-only key that writes."""
     if given is None:
         raise _unauthorized("missing_key", "Send your key as `Authorization: Bearer cp_...`.")
     found = _find(tenants.digest(given.credentials), int(monotonic() / KEYS_REMEMBERED_SECONDS))
+    limits.count(request, found.tenant_id)
     return _allowed(found, Scope.READ if request.method in READING else Scope.WRITE)
 
 
