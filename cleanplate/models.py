@@ -123,6 +123,7 @@ class Batch(Base):
     cancel_requested_at: Mapped[datetime | None]
     cancelling: Mapped[str | None]  # it is to be cancelled, and this becomes of what is in flight; of a job, too
     finished_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
@@ -180,6 +181,8 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]  # its pictures are gone from the store, see cleanplate.deletion
 
     __table_args__ = (
         CheckConstraint(f"state IN {_in(*State)}", name="state"),
@@ -198,7 +201,23 @@ class Job(Base):
         Index("ix_jobs_batch", "batch_id", "id"),
         Index("ix_jobs_tenant", "tenant_id", "id"),
         Index("uq_jobs_custom_id", "batch_id", "custom_id", unique=True),
+        Index("ix_jobs_ended", "tenant_id", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("ix_jobs_kept", "finished_at", postgresql_where=text("finished_at IS NOT NULL AND purged_at IS NULL")),
+        Index("ix_jobs_deleted", "id", postgresql_where=text("deleted_at IS NOT NULL AND purged_at IS NULL")),
     )
+
+
+class BatchEnd(Base):
+    """The jobs of a batch in the order in which they ended, numbered from 1 without a gap.
+
+    A number is given while the batch's row is locked, so who sees one sees, or has seen, all below it.
+    """
+
+    __tablename__ = "batch_ends"
+
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
 
 
 class Attempt(Base):
