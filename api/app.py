@@ -6,8 +6,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, endpoints, errors, health, jobs, results, upstream
+from api import batches, callbacks, cancel, endpoints, errors, events, health, history, jobs, results, upstream, usage
 from api.documentation import API
+from api.listening import Switchboard
 from api.middleware import BodyLimit, Envelope
 from cleanplate import logs, settings
 
@@ -22,6 +23,7 @@ TAGS = [
     {"name": "jobs", "description": "One pair on its way."},
     {"name": "webhooks", "description": "Who is told of what happens, signed by Standard Webhooks."},
     {"name": "upstream", "description": "The account that does the erasing."},
+    {"name": "usage", "description": "What came of how much, and what it cost."},
     {"name": "health", "description": "For probes; no key."},
 ]
 
@@ -39,7 +41,8 @@ def create_app() -> API:
         redoc_url=None,
         exception_handlers={HTTPException: errors.answer, RequestValidationError: errors.answer},
     )
-    for routes in (batches, jobs, results, cancel, endpoints, upstream, callbacks, health):
+    app.state.switchboard = Switchboard()
+    for routes in (batches, jobs, history, results, events, usage, cancel, endpoints, upstream, callbacks, health):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
     app.add_middleware(Envelope)

@@ -1,28 +1,32 @@
 """``/v1/jobs``: one pair in, and everything about a job out."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BeforeValidator, Field, Json, ValidationError
 from sqlalchemy import select
 
 from api import examples, intake, receivers
-from api.auth import Authenticated, caller
+from api.auth import Authenticated, Caller, caller
 from api.documentation import answers, example, file, form
 from api.errors import Problem, invalid, not_found
-from api.forms import Multipart
+from api.forms import Form, Multipart
 from api.links import BaseUrl
+from api.listening import Exchange
 from api.listing import JobFilters, filtered, page
 from api.store import store
 from cleanplate import db, resources
-from cleanplate.models import Attempt, Job, JobEvent
-from cleanplate.resources import History, Page, Params
+from cleanplate.models import Job
+from cleanplate.resources import Page, Params
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import ObjectMissing, content_disposition
 
 METADATA_BYTES = 8 << 10
 LINK_SECONDS = 3600
+WAIT_MOST = 60
 
 _EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
@@ -53,6 +57,7 @@ class JobFields(Params):
     "",
     status_code=202,
     responses={
+        **example(200, "It has ended, within the time to wait.", examples.JOB, {"Location": "Where the job is."}),
         **example(202, "Accepted; its results will follow.", examples.QUEUED_JOB, {"Location": "Where the job is."}),
         **answers(400, 403, 413, 415, 507),
     },
@@ -65,8 +70,32 @@ class JobFields(Params):
         required=["image", "mask"],
     ),
 )
-def create_job(who: Authenticated, sent: Multipart, response: Response, base: BaseUrl) -> resources.Job:
-    """Take one image and its mask. Both are checked before anything is stored or paid."""
+async def create_job(
+    who: Authenticated,
+    sent: Multipart,
+    response: Response,
+    base: BaseUrl,
+    request: Request,
+    exchange: Exchange,
+    wait: Annotated[float, Query(ge=0, le=WAIT_MOST, description="Seconds to hold the answer back.")] = 0,
+) -> resources.Job:
+    """Take one image and its mask. Both are checked before anything is stored or paid.
+
+    With `wait` the answer is held back until the job has ended, and is 200 then, whatever the end; after that time it
+    is 202 and the job as it is. The job goes on in either case, and also when you hang up.
+    """
+    job = await run_in_threadpool(_create, who, sent, base)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if not wait:
+        return job
+    await run_in_threadpool(sent.spool.close)  # not held while waiting
+    if await exchange.until_ended(request, job.id, wait):
+        response.status_code = 200
+    now = await exchange.read(partial(get_job, who, job.id, base))
+    return now.model_copy(update={"webhook_secret": job.webhook_secret})
+
+
+def _create(who: Caller, sent: Form, base: str) -> resources.Job:
     sent.only(files={"image", "mask"}, fields=JobFields.model_fields)
     try:
         fields = JobFields.model_validate(sent.fields)
@@ -84,7 +113,6 @@ def create_job(who: Authenticated, sent: Multipart, response: Response, base: Ba
         (row,) = intake.insert_jobs(
             tx, [stored], params, tenant_id=who.tenant_id, endpoint_id=endpoint_id, metadata=fields.metadata
         )
-    response.headers["Location"] = f"/v1/jobs/{row.id}"
     return resources.job(row, base).model_copy(update={"webhook_secret": secret})
 
 
@@ -102,19 +130,6 @@ def get_job(who: Authenticated, job_id: str, base: BaseUrl) -> resources.Job:
     """Return one job."""
     with db.transaction() as tx:
         return resources.job(_find(tx, who.tenant_id, job_id), base)
-
-
-@router.get("/{job_id}/history", responses=example(200, "All that happened.", examples.HISTORY) | answers(404))
-def get_job_history(who: Authenticated, job_id: str) -> History:
-    """Return every state the job came to, with the reason, and every submit it made."""
-    with db.transaction() as tx:
-        _find(tx, who.tenant_id, job_id)
-        events = tx.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id)).all()
-        attempts = tx.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)).all()
-    return History(
-        events=[resources.Event(at=row.at, stage=State(row.state), reason=row.reason) for row in events],
-        attempts=[resources.Attempt.model_validate(row, from_attributes=True) for row in attempts],
-    )
 
 
 @router.get(

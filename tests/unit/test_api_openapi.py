@@ -5,13 +5,13 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from api import batches, cancel, endpoints, health, jobs, upstream
+from api import batches, cancel, endpoints, events, health, history, jobs, results, upstream, usage
 from api.app import app
 
 DOCUMENT = app.openapi()
 ROUTES = [
     route
-    for module in (batches, cancel, endpoints, health, jobs, upstream)
+    for module in (batches, cancel, endpoints, events, health, history, jobs, results, upstream, usage)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -64,6 +64,11 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "GET /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints/{endpoint_id}",
         "DELETE /v1/webhook-endpoints/{endpoint_id}",
+        "GET /v1/batches/{batch_id}/results.zip",
+        "GET /v1/batches/{batch_id}/results.csv",
+        "GET /v1/batches/{batch_id}/results.ndjson",
+        "GET /v1/batches/{batch_id}/events",
+        "GET /v1/usage",
         "GET /v1/upstream",
         "GET /livez",
         "GET /readyz",
