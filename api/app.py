@@ -6,7 +6,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, endpoints, errors, events, health, history, jobs, results, upstream, usage
+from api import (
+    batches,
+    callbacks,
+    cancel,
+    deletion,
+    endpoints,
+    errors,
+    events,
+    health,
+    history,
+    jobs,
+    results,
+    upstream,
+    usage,
+)
 from api.documentation import API
 from api.listening import Switchboard
 from api.middleware import BodyLimit, Envelope
@@ -42,7 +56,20 @@ def create_app() -> API:
         exception_handlers={HTTPException: errors.answer, RequestValidationError: errors.answer},
     )
     app.state.switchboard = Switchboard()
-    for routes in (batches, jobs, history, results, events, usage, cancel, endpoints, upstream, callbacks, health):
+    for routes in (
+        batches,
+        jobs,
+        history,
+        results,
+        events,
+        usage,
+        cancel,
+        deletion,
+        endpoints,
+        upstream,
+        callbacks,
+        health,
+    ):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
     app.add_middleware(Envelope)

@@ -119,7 +119,7 @@ def _create(who: Caller, sent: Form, base: str) -> resources.Job:
 @router.get("", responses=example(200, "One page, newest first.", examples.JOB_PAGE) | answers(400))
 def list_jobs(who: Authenticated, wanted: Annotated[JobFilters, Query()], base: BaseUrl) -> Page[resources.Job]:
     """List your jobs, newest first."""
-    mine = filtered(select(Job).where(Job.tenant_id == who.tenant_id), Job, wanted)
+    mine = filtered(select(Job).where(Job.tenant_id == who.tenant_id, Job.deleted_at.is_(None)), Job, wanted)
     with db.transaction() as tx:
         rows, cursor = page(tx, mine, Job, wanted, newest_first=True)
     return Page(data=[resources.job(row, base) for row in rows], next_cursor=cursor)
@@ -150,6 +150,8 @@ def get_job_result(who: Authenticated, job_id: str, request: Request) -> Respons
         raise Problem(409, "not_finished", f"The job has not ended yet: it is {row.state}.")
     if row.result_key is None or row.result is None:
         raise Problem(409, "no_result", f"The job {row.state} and has no result.")
+    if row.purged_at is not None:
+        raise _expired()
     etag = f'"{row.result["sha256"]}"'
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={"ETag": etag})
@@ -177,7 +179,7 @@ def _expired() -> Problem:
 
 
 def _find(tx: db.Transaction, tenant_id: str, job_id: str) -> Job:
-    row = tx.scalars(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)).first()
+    row = tx.scalars(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id, Job.deleted_at.is_(None))).first()
     if row is None:
         raise not_found("job")
     return row

@@ -124,12 +124,14 @@ class Batch(Base):
     cancelling: Mapped[str | None]  # it is to be cancelled, and this becomes of what is in flight; of a job, too
     finished_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]  # all its jobs are deleted, see cleanplate.deletion
 
     __table_args__ = (
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
         Index("ix_batches_tenant", "tenant_id", "id"),
         Index("ix_batches_line", "tenant_id", "finish_tag", postgresql_where=text("finished_at IS NULL")),
+        Index("ix_batches_deleted", "id", postgresql_where=text("deleted_at IS NOT NULL AND purged_at IS NULL")),
         Index("ix_batches_cancelling", "id", postgresql_where=text("cancelling IS NOT NULL AND finished_at IS NULL")),
     )
 
@@ -182,7 +184,7 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
-    purged_at: Mapped[datetime | None]  # its pictures are gone from the store, see cleanplate.deletion
+    purged_at: Mapped[datetime | None]  # its pictures are gone from the store, see worker.purge
 
     __table_args__ = (
         CheckConstraint(f"state IN {_in(*State)}", name="state"),
@@ -203,6 +205,8 @@ class Job(Base):
         Index("uq_jobs_custom_id", "batch_id", "custom_id", unique=True),
         Index("ix_jobs_ended", "tenant_id", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_jobs_kept", "finished_at", postgresql_where=text("finished_at IS NOT NULL AND purged_at IS NULL")),
+        Index("ix_jobs_image", "image_key", postgresql_where=text("purged_at IS NULL")),
+        Index("ix_jobs_result", "result_key", postgresql_where=text("result_key IS NOT NULL AND purged_at IS NULL")),
         Index("ix_jobs_deleted", "id", postgresql_where=text("deleted_at IS NOT NULL AND purged_at IS NULL")),
     )
 
@@ -273,6 +277,7 @@ class Delivery(Base):
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id"))
     event_id: Mapped[str]
     event_type: Mapped[str]
+    subject_id: Mapped[str | None]  # of the job or batch that it tells of
     body: Mapped[str]
     state: Mapped[str] = mapped_column(server_default="pending")
     tries: Mapped[int] = mapped_column(server_default="0")
@@ -286,6 +291,7 @@ class Delivery(Base):
         CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
         Index("ix_deliveries_due", "due_at", postgresql_where=text("state = 'pending'")),
         Index("ix_deliveries_endpoint", "endpoint_id", "id"),
+        Index("ix_deliveries_subject", "subject_id"),
     )
 
 

@@ -9,11 +9,11 @@ from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from api import events, order, receipts, usage
-from cleanplate import batches, cancel, db, jobs, outbox
+from cleanplate import batches, cancel, db, deletion, jobs, outbox
 from cleanplate.models import Job
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
-from worker import capacity, seating
+from worker import capacity, purge, seating
 
 MANY = 20_000
 STATE = """
@@ -123,6 +123,12 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
             "ix_jobs_ended",
             id="what was used",
         ),
+        pytest.param(deletion.unfinished(), "ix_batches_deleted", id="deleted batches"),
+        pytest.param(deletion.jobs_of("bat_1", "job_00010000"), "ix_jobs_batch", id="jobs to delete"),
+        pytest.param(purge.deleted(100), "ix_jobs_deleted", id="deleted jobs with pictures"),
+        pytest.param(purge.outlived(30.0, 100), "ix_jobs_kept", id="jobs that were kept for long enough"),
+        pytest.param(purge.users(Job.image_key, ["a", "b"], []), "ix_jobs_image", id="who else has an input"),
+        pytest.param(purge.users(Job.result_key, ["a", "b"], []), "ix_jobs_result", id="who else has a result"),
         pytest.param(outbox.due(200), "ix_deliveries_due", id="deliveries"),
         pytest.param(
             select(Job).where(Job.batch_id == "bat_1", Job.id > "job_00010000").order_by(Job.id).limit(50),

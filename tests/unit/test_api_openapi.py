@@ -5,13 +5,13 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from api import batches, cancel, endpoints, events, health, history, jobs, results, upstream, usage
+from api import batches, cancel, deletion, endpoints, events, health, history, jobs, results, upstream, usage
 from api.app import app
 
 DOCUMENT = app.openapi()
 ROUTES = [
     route
-    for module in (batches, cancel, endpoints, events, health, history, jobs, results, upstream, usage)
+    for module in (batches, cancel, deletion, endpoints, events, health, history, jobs, results, upstream, usage)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -51,6 +51,8 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "GET /v1/jobs",
         "GET /v1/jobs/{job_id}",
         "GET /v1/jobs/{job_id}/history",
+        "DELETE /v1/jobs/{job_id}",
+        "DELETE /v1/batches/{batch_id}",
         "GET /v1/jobs/{job_id}/result",
         "POST /v1/jobs/{job_id}/cancel",
         "POST /v1/batches",
