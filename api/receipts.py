@@ -3,49 +3,19 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import BaseModel
 from sqlalchemy import Select, bindparam, literal_column, select
 
 from cleanplate import db
 from cleanplate.models import Job
+from cleanplate.receipt import Line
 from cleanplate.resources import Rejection
 from cleanplate.states import RULES, TERMINAL, State
 
 PAGE: Final = 200
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-
-
-class Line(BaseModel):
-    """What became of one item. Sizes are in bytes, times in UTC, hashes SHA-256 in hex."""
-
-    position: int | None = None
-    custom_id: str | None
-    job_id: str | None = None
-    status: Literal["succeeded", "failed", "cancelled", "rejected"]
-    error_code: str | None = None
-    error_detail: str | None = None
-    file: str | None = None
-    result_sha256: str | None = None
-    result_bytes: int | None = None
-    result_format: str | None = None
-    outside_mask_max_delta: int | None = None
-    reused_from: str | None = None
-    width: int | None = None
-    height: int | None = None
-    image_sha256: str | None = None
-    image_bytes: int | None = None
-    mask_sha256: str | None = None
-    mask_bytes: int | None = None
-    mask_coverage: float | None = None
-    cost_credits: float = 0.0
-    attempts: int = 0
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
 
 
 COLUMNS: Final = tuple(Line.model_fields)

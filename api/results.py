@@ -12,11 +12,11 @@ from api import receipts
 from api.auth import Authenticated, caller
 from api.documentation import answer, answers
 from api.errors import Problem, not_found
-from api.receipts import Line
 from api.store import store
 from api.zipping import Archive
 from cleanplate import batches, db
 from cleanplate.models import Batch, Job
+from cleanplate.receipt import Line
 from cleanplate.resources import Batch as BatchResource
 from cleanplate.storage import CHUNK_BYTES, ObjectMissing, content_disposition
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import AbortedError, ApiError, UnreachableError, UnusableAnswerError, refusal
+from cleanplate.client_out import WaysOut
 from cleanplate.resources import (
     Accepted,
     Batch,
@@ -43,7 +45,7 @@ TRANSIENT = frozenset({429, 502, 503, 504})
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
-class Client:
+class Client(WaysOut):
     """The API at ``url``, as the tenant of ``api_key``.
 
     ``patience_seconds`` bounds how long a repeatable call is tried, or ten seconds while the server has never answered:
@@ -137,11 +139,18 @@ class Client:
     def job(self, job_id: str) -> Job:
         return self._get(Job, f"/v1/jobs/{job_id}")
 
-    def create_job(self, image: tuple[str, Path | bytes], mask: tuple[str, Path | bytes], **fields: Any) -> Job:
-        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...). Never repeated."""
+    def create_job(
+        self, image: tuple[str, Path | bytes], mask: tuple[str, Path | bytes], *, wait: float = 0, **fields: Any
+    ) -> Job:
+        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...). Never repeated.
+
+        The answer is held back until the job has ended, for ``wait`` seconds (up to 60) at most.
+        """
+        timeout = httpx.Timeout(60.0 + wait, connect=5.0)
         with self._open(image[1]) as image_file, self._open(mask[1]) as mask_file:
             files = {"image": (image[0], image_file), "mask": (mask[0], mask_file)}
-            return self._parse(Job, self._once(lambda: self._ask("POST", "/v1/jobs", files=files, data=fields)))
+            ask = partial(self._ask, files=files, data=fields, params={"wait": wait}, timeout=timeout)
+            return self._parse(Job, self._once(lambda: ask("POST", "/v1/jobs")))
 
     def create_endpoint(self, url: str, events: Sequence[str] = ()) -> Endpoint:
         """Register a receiver of webhooks; its ``secret`` is only in this answer. Never repeated."""
