@@ -6,9 +6,27 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, docs, endpoints, errors, health, idempotency, jobs, keys, upstream
+from api import (
+    batches,
+    callbacks,
+    cancel,
+    deletion,
+    docs,
+    endpoints,
+    errors,
+    events,
+    health,
+    history,
+    idempotency,
+    jobs,
+    keys,
+    results,
+    upstream,
+    usage,
+)
 from api.documentation import API
 from api.fingerprint import Fingerprint
+from api.listening import Switchboard
 from api.middleware import BodyLimit, Envelope
 from cleanplate import logs, settings
 
@@ -24,6 +42,7 @@ TAGS = [
     {"name": "webhooks", "description": "Who is told of what happens, signed by Standard Webhooks."},
     {"name": "api-keys", "description": "Who may call, and what for. Takes a key of scope `admin`."},
     {"name": "upstream", "description": "The account that does the erasing."},
+    {"name": "usage", "description": "What came of how much, and what it cost."},
     {"name": "health", "description": "For probes; no key."},
 ]
 
@@ -46,7 +65,23 @@ def create_app() -> API:
             idempotency.Replayed: idempotency.replay,
         },
     )
-    for routes in (docs, batches, jobs, cancel, endpoints, keys, upstream, callbacks, health):
+    app.state.switchboard = Switchboard()
+    for routes in (
+        docs,
+        batches,
+        jobs,
+        history,
+        results,
+        events,
+        usage,
+        cancel,
+        deletion,
+        endpoints,
+        keys,
+        upstream,
+        callbacks,
+        health,
+    ):
         app.include_router(routes.router)
     app.add_middleware(Fingerprint)
     app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)

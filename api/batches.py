@@ -106,7 +106,7 @@ def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, once: On
 def seal_batch(who: Authenticated, batch_id: str) -> resources.Batch:
     """Say that no more items will come, so that the batch can end. Sealing twice changes nothing."""
     with db.transaction() as tx:
-        mine = update(Batch).where(Batch.id == batch_id, Batch.tenant_id == who.tenant_id)
+        mine = update(Batch).where(Batch.id == batch_id, Batch.tenant_id == who.tenant_id, Batch.deleted_at.is_(None))
         if not tx.scalar(mine.values(sealed_at=func.coalesce(Batch.sealed_at, func.now())).returning(Batch.id)):
             raise not_found("batch")
         batches.settle(tx, batch_id)
@@ -116,7 +116,7 @@ def seal_batch(who: Authenticated, batch_id: str) -> resources.Batch:
 @router.get("", responses=example(200, "One page, newest first.", examples.BATCH_PAGE) | answers(400))
 def list_batches(who: Authenticated, wanted: Annotated[BatchFilters, Query()]) -> Page[resources.Batch]:
     """List your batches, newest first."""
-    mine = filtered(select(Batch).where(Batch.tenant_id == who.tenant_id), Batch, wanted)
+    mine = filtered(select(Batch).where(Batch.tenant_id == who.tenant_id, Batch.deleted_at.is_(None)), Batch, wanted)
     with db.transaction() as tx:
         rows, cursor = page(tx, mine, Batch, wanted, newest_first=True)
         return Page(data=batches.page(tx, rows), next_cursor=cursor)
@@ -136,7 +136,7 @@ def list_batch_jobs(
     who: Authenticated, batch_id: str, wanted: Annotated[JobFilters, Query()], base: BaseUrl
 ) -> Page[resources.Job]:
     """List a batch's jobs in the order in which they came."""
-    its = filtered(select(Job).where(Job.batch_id == batch_id), Job, wanted)
+    its = filtered(select(Job).where(Job.batch_id == batch_id, Job.deleted_at.is_(None)), Job, wanted)
     with db.transaction() as tx:
         _find(tx, who.tenant_id, batch_id)
         rows, cursor = page(tx, its, Job, wanted, newest_first=False)
@@ -169,7 +169,7 @@ def _insert(tx: db.Transaction, row: Batch, stored: Sequence[Stored], options: B
 
 
 def _find(tx: db.Transaction, tenant_id: str, batch_id: str, *, lock: bool = False) -> Batch:
-    query = select(Batch).where(Batch.id == batch_id, Batch.tenant_id == tenant_id)
+    query = select(Batch).where(Batch.id == batch_id, Batch.tenant_id == tenant_id, Batch.deleted_at.is_(None))
     row = tx.scalars(query.with_for_update(key_share=True) if lock else query).first()
     if row is None:
         raise not_found("batch")

@@ -49,7 +49,9 @@ def cancel_job(who: Authenticated, job_id: str, how: Annotated[Cancelling, Query
     An abandoned job ends as `cancelled` when the upstream has ended its task, which holds a slot until then.
     """
     with db.transaction() as tx:
-        if not tx.scalar(select(Job.id).where(Job.id == job_id, Job.tenant_id == who.tenant_id)):
+        if not tx.scalar(
+            select(Job.id).where(Job.id == job_id, Job.tenant_id == who.tenant_id, Job.deleted_at.is_(None))
+        ):
             raise not_found("job")
         done = cancel.stop(tx, [job_id], how.in_flight)
         row = tx.get_one(Job, job_id, populate_existing=True)
@@ -71,7 +73,7 @@ def cancel_batch(who: Authenticated, batch_id: str, how: Annotated[Cancelling, Q
     It is `cancelled` when its last job has ended. Of a large batch the last jobs may stop after the answer, in which
     they are counted. Cancelling twice changes nothing; `abandon` after `finish` abandons what is still in flight.
     """
-    mine = select(Batch).where(Batch.id == batch_id, Batch.tenant_id == who.tenant_id)
+    mine = select(Batch).where(Batch.id == batch_id, Batch.tenant_id == who.tenant_id, Batch.deleted_at.is_(None))
     with db.transaction() as tx:
         row = tx.scalars(mine.with_for_update(key_share=True)).first()
         if row is None:

@@ -75,6 +75,7 @@ HISTORY = History(
     attempts=[
         Attempt(
             number=1,
+            account="default",
             outcome="accepted",
             detail=None,
             cost_credits=5.0,

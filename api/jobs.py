@@ -1,29 +1,33 @@
 """``/v1/jobs``: one pair in, and everything about a job out."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BeforeValidator, Field, Json, ValidationError
 from sqlalchemy import select
 
 from api import examples, idempotency, intake, receivers
-from api.auth import Authenticated, caller
+from api.auth import Authenticated, Caller, caller
 from api.documentation import answers, example, file, form
 from api.errors import Problem, invalid, not_found
-from api.forms import Multipart
-from api.idempotency import Once
+from api.forms import Form, Multipart
+from api.idempotency import Call, Once
 from api.links import BaseUrl
+from api.listening import Exchange
 from api.listing import JobFilters, filtered, page
 from api.store import store
 from cleanplate import db, resources
-from cleanplate.models import Attempt, Job, JobEvent
-from cleanplate.resources import History, Page, Params
+from cleanplate.models import Job
+from cleanplate.resources import Page, Params
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import ObjectMissing, content_disposition
 
 METADATA_BYTES = 8 << 10
 LINK_SECONDS = 3600
+WAIT_MOST = 60
 
 _EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
@@ -54,6 +58,7 @@ class JobFields(Params):
     "",
     status_code=202,
     responses={
+        **example(200, "It has ended, within the time to wait.", examples.JOB, {"Location": "Where the job is."}),
         **example(202, "Accepted; its results will follow.", examples.QUEUED_JOB, {"Location": "Where the job is."}),
         **answers(400, 403, 413, 415, 507),
         **idempotency.ANSWERS,
@@ -67,8 +72,33 @@ class JobFields(Params):
         required=["image", "mask"],
     ),
 )
-def create_job(who: Authenticated, sent: Multipart, once: Once, response: Response, base: BaseUrl) -> resources.Job:
-    """Take one image and its mask. Both are checked before anything is stored or paid."""
+async def create_job(
+    who: Authenticated,
+    sent: Multipart,
+    once: Once,
+    response: Response,
+    base: BaseUrl,
+    request: Request,
+    exchange: Exchange,
+    wait: Annotated[float, Query(ge=0, le=WAIT_MOST, description="Seconds to hold the answer back.")] = 0,
+) -> resources.Job:
+    """Take one image and its mask. Both are checked before anything is stored or paid.
+
+    With `wait` the answer is held back until the job has ended, and is 200 then, whatever the end; after that time it
+    is 202 and the job as it is. The job goes on in either case, and also when you hang up; sent again under the same
+    `Idempotency-Key` the call is answered at once, by the job as it was accepted.
+    """
+    job = await run_in_threadpool(_create, who, sent, once, response, base)
+    if not wait:
+        return job
+    await run_in_threadpool(sent.spool.close)  # not held while waiting
+    if await exchange.until_ended(request, job.id, wait):
+        response.status_code = 200
+    now = await exchange.read(partial(get_job, who, job.id, base))
+    return now.model_copy(update={"webhook_secret": job.webhook_secret})
+
+
+def _create(who: Caller, sent: Form, once: Call, response: Response, base: str) -> resources.Job:
     sent.only(files={"image", "mask"}, fields=JobFields.model_fields)
     try:
         fields = JobFields.model_validate(sent.fields)
@@ -94,7 +124,7 @@ def create_job(who: Authenticated, sent: Multipart, once: Once, response: Respon
 @router.get("", responses=example(200, "One page, newest first.", examples.JOB_PAGE) | answers(400))
 def list_jobs(who: Authenticated, wanted: Annotated[JobFilters, Query()], base: BaseUrl) -> Page[resources.Job]:
     """List your jobs, newest first."""
-    mine = filtered(select(Job).where(Job.tenant_id == who.tenant_id), Job, wanted)
+    mine = filtered(select(Job).where(Job.tenant_id == who.tenant_id, Job.deleted_at.is_(None)), Job, wanted)
     with db.transaction() as tx:
         rows, cursor = page(tx, mine, Job, wanted, newest_first=True)
     return Page(data=[resources.job(row, base) for row in rows], next_cursor=cursor)
@@ -105,19 +135,6 @@ def get_job(who: Authenticated, job_id: str, base: BaseUrl) -> resources.Job:
     """Return one job."""
     with db.transaction() as tx:
         return resources.job(_find(tx, who.tenant_id, job_id), base)
-
-
-@router.get("/{job_id}/history", responses=example(200, "All that happened.", examples.HISTORY) | answers(404))
-def get_job_history(who: Authenticated, job_id: str) -> History:
-    """Return every state the job came to, with the reason, and every submit it made."""
-    with db.transaction() as tx:
-        _find(tx, who.tenant_id, job_id)
-        events = tx.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id)).all()
-        attempts = tx.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)).all()
-    return History(
-        events=[resources.Event(at=row.at, stage=State(row.state), reason=row.reason) for row in events],
-        attempts=[resources.Attempt.model_validate(row, from_attributes=True) for row in attempts],
-    )
 
 
 @router.get(
@@ -138,6 +155,8 @@ def get_job_result(who: Authenticated, job_id: str, request: Request) -> Respons
         raise Problem(409, "not_finished", f"The job has not ended yet: it is {row.state}.")
     if row.result_key is None or row.result is None:
         raise Problem(409, "no_result", f"The job {row.state} and has no result.")
+    if row.purged_at is not None:
+        raise _expired()
     etag = f'"{row.result["sha256"]}"'
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={"ETag": etag})
@@ -165,7 +184,7 @@ def _expired() -> Problem:
 
 
 def _find(tx: db.Transaction, tenant_id: str, job_id: str) -> Job:
-    row = tx.scalars(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)).first()
+    row = tx.scalars(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id, Job.deleted_at.is_(None))).first()
     if row is None:
         raise not_found("job")
     return row

@@ -4,11 +4,27 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Update, func, literal_column, select, update
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    Update,
+    cast,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    true,
+    update,
+)
 
 from cleanplate import accounts, outbox, resources, settings
 from cleanplate.db import Transaction
-from cleanplate.models import Account, Batch, Job
+from cleanplate.models import Account, Batch, BatchEnd, Job
 from cleanplate.states import PROCESSING
 
 REJECTED_TOLD = 20
@@ -17,7 +33,7 @@ LEFT: Final[ColumnElement[int]] = Batch.total - Batch.succeeded - Batch.failed -
 
 
 def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
-    """Add jobs that have just ended to the counts of their batches, and end each batch whose last job this was.
+    """Add jobs that have just ended to the counts and ends of their batches; end each batch whose last job this was.
 
     The batch's row lock is taken after the jobs' and in the order of ids, so transactions cannot wait in a circle, and
     whichever is last sees a total that nobody else can still change: the end happens once.
@@ -25,7 +41,7 @@ def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
     states = Counter((job.batch_id, job.state) for job in finals if job.batch_id)
     for batch_id in sorted({batch_id for batch_id, _ in states if batch_id}):
         here = [job for job in finals if job.batch_id == batch_id]
-        left = tx.scalar(
+        counted = (
             update(Batch)
             .where(Batch.id == batch_id)
             .values(
@@ -34,11 +50,20 @@ def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
                 cancelled=Batch.cancelled + states[batch_id, "cancelled"],
                 cost_credits=Batch.cost_credits + sum(job.cost_credits for job in here),
             )
-            .returning(LEFT)
-            .execution_options(synchronize_session=False)
+            .returning(LEFT.label("left"), (Batch.total - LEFT - len(here)).label("before"))
+            .cte("counted")
         )
+        left = tx.scalar(select(counted.c.left).add_cte(_number(counted, batch_id, [job.id for job in here])))
         if left == 0:
             settle(tx, batch_id)
+
+
+def _number(counted: CTE, batch_id: str, job_ids: Sequence[str]) -> CTE:
+    """Return the insert of what ended now into the order of ends, after what ended ``before``."""
+    given = func.unnest(cast(job_ids, ARRAY(Text))).table_valued("job_id", with_ordinality="place").render_derived()
+    numbered = select(literal(batch_id), counted.c.before + cast(given.c.place, Integer), given.c.job_id)
+    numbered = numbered.select_from(counted.join(given, true()))
+    return insert(BatchEnd).from_select(["batch_id", "number", "job_id"], numbered).cte("numbered")
 
 
 def settle(tx: Transaction, batch_id: str) -> bool:

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from cleanplate.api_keys import ApiKey, NewApiKey
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import UnusableAnswerError, refusal
-from cleanplate.connection import Connection, Key
+from cleanplate.client_out import WaysOut
+from cleanplate.connection import Key
 from cleanplate.resources import (
     Accepted,
     Batch,
@@ -35,7 +36,7 @@ M = TypeVar("M", bound=BaseModel)
 UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
 
 
-class Client(Connection):
+class Client(WaysOut):
     """The calls of the API, each a method; all raise ``ClientError``."""
 
     def create_batch(self, options: BatchOptions) -> Batch:
@@ -86,13 +87,20 @@ class Client(Connection):
     def job(self, job_id: str) -> Job:
         return self._get(Job, f"/v1/jobs/{job_id}")
 
-    def create_job(self, image: tuple[str, Path | bytes], mask: tuple[str, Path | bytes], **fields: Any) -> Job:
-        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...)."""
+    def create_job(
+        self, image: tuple[str, Path | bytes], mask: tuple[str, Path | bytes], *, wait: float = 0, **fields: Any
+    ) -> Job:
+        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...).
+
+        The answer is held back until the job has ended, for ``wait`` seconds (up to 60) at most.
+        """
+        timeout = httpx.Timeout(60.0 + wait, connect=5.0)
 
         def attempt(key: Key) -> httpx.Response:
             with self._open(image[1]) as image_file, self._open(mask[1]) as mask_file:
                 files = {"image": (image[0], image_file), "mask": (mask[0], mask_file)}
-                return self._ask("POST", "/v1/jobs", files=files, data=fields, headers=key)
+                given = {"files": files, "data": fields, "params": {"wait": wait}}
+                return self._ask("POST", "/v1/jobs", headers=key, timeout=timeout, **given)
 
         return self._create(Job, attempt)
 

@@ -125,12 +125,15 @@ class Batch(Base):
     cancel_requested_at: Mapped[datetime | None]
     cancelling: Mapped[str | None]  # it is to be cancelled, and this becomes of what is in flight; of a job, too
     finished_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]  # all its jobs are deleted, see cleanplate.deletion
 
     __table_args__ = (
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
         Index("ix_batches_tenant", "tenant_id", "id"),
         Index("ix_batches_line", "tenant_id", "finish_tag", postgresql_where=text("finished_at IS NULL")),
+        Index("ix_batches_deleted", "id", postgresql_where=text("deleted_at IS NOT NULL AND purged_at IS NULL")),
         Index("ix_batches_cancelling", "id", postgresql_where=text("cancelling IS NOT NULL AND finished_at IS NULL")),
     )
 
@@ -182,6 +185,8 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]  # its pictures are gone from the store, see worker.purge
 
     __table_args__ = (
         CheckConstraint(f"state IN {_in(*State)}", name="state"),
@@ -200,7 +205,25 @@ class Job(Base):
         Index("ix_jobs_batch", "batch_id", "id"),
         Index("ix_jobs_tenant", "tenant_id", "id"),
         Index("uq_jobs_custom_id", "batch_id", "custom_id", unique=True),
+        Index("ix_jobs_ended", "tenant_id", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("ix_jobs_kept", "finished_at", postgresql_where=text("finished_at IS NOT NULL AND purged_at IS NULL")),
+        Index("ix_jobs_image", "image_key", postgresql_where=text("purged_at IS NULL")),
+        Index("ix_jobs_result", "result_key", postgresql_where=text("result_key IS NOT NULL AND purged_at IS NULL")),
+        Index("ix_jobs_deleted", "id", postgresql_where=text("deleted_at IS NOT NULL AND purged_at IS NULL")),
     )
+
+
+class BatchEnd(Base):
+    """The jobs of a batch in the order in which they ended, numbered from 1 without a gap.
+
+    A number is given while the batch's row is locked, so who sees one sees, or has seen, all below it.
+    """
+
+    __tablename__ = "batch_ends"
+
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
 
 
 class Attempt(Base):
@@ -256,6 +279,7 @@ class Delivery(Base):
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id"))
     event_id: Mapped[str]
     event_type: Mapped[str]
+    subject_id: Mapped[str | None]  # of the job or batch that it tells of
     body: Mapped[str]
     state: Mapped[str] = mapped_column(server_default="pending")
     tries: Mapped[int] = mapped_column(server_default="0")
@@ -269,6 +293,7 @@ class Delivery(Base):
         CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
         Index("ix_deliveries_due", "due_at", postgresql_where=text("state = 'pending'")),
         Index("ix_deliveries_endpoint", "endpoint_id", "id"),
+        Index("ix_deliveries_subject", "subject_id"),
     )
 
 

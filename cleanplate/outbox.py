@@ -76,6 +76,7 @@ def _deliveries(receivers: Sequence[Row[Any]], event_type: str, data: dict[str, 
             "endpoint_id": endpoint.id,
             "event_id": event_id,
             "event_type": event_type,
+            "subject_id": data.get("id"),
             "body": body,
         }
         for endpoint in receivers

@@ -3,6 +3,7 @@
 They live here because api, worker and client all need the same shapes. Field names are a promise to clients.
 """
 
+from datetime import date as date_
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import quote
@@ -121,6 +122,7 @@ class Attempt(BaseModel):
     """One submit to the upstream, written down before it was sent. ``answered_at`` is null when no answer came."""
 
     number: int
+    account: str
     outcome: str
     detail: str | None
     cost_credits: float | None
@@ -129,10 +131,11 @@ class Attempt(BaseModel):
 
 
 class History(BaseModel):
-    """All that happened to a job, oldest first."""
+    """What happened to a job, oldest first: a page of its events, and all attempts."""
 
     events: list[Event]
     attempts: list[Attempt]
+    next_cursor: str | None = None
 
 
 class Counts(BaseModel):
@@ -221,6 +224,17 @@ class Upstream(UpstreamAccount):
 
     workers: int
     accounts: list[UpstreamAccount]
+
+
+class Usage(BaseModel):
+    """What came of the jobs that ended on a day, or of those of a batch; ``images`` are the results of ``jobs``."""
+
+    date: date_ | None = None
+    batch_id: str | None = None
+    jobs: int
+    images: int
+    megapixels: float
+    credits: float
 
 
 class Page(BaseModel, Generic[T]):

@@ -132,6 +132,12 @@ class Settings(BaseSettings):
         alias="CLEANPLATE_UPSTREAM_TIMEOUT_SECONDS",
         description="How long a task may stay pending before the job fails with `upstream_timeout`.",
     )
+    retention_days: float | None = Field(
+        None,
+        gt=0,
+        alias="CLEANPLATE_RETENTION_DAYS",
+        description="Days after its end for which a job's pictures, inputs and result, are kept; for ever if not set.",
+    )
     finalize_processes: int = Field(
         2, ge=1, alias="CLEANPLATE_FINALIZE_PROCESSES", description="Processes of a finalizer started by `up`."
     )

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
 
-from cleanplate import cancel, db, idempotency, jobs, outbox, queue, settings
+from cleanplate import cancel, db, deletion, idempotency, jobs, outbox, queue, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job, Worker
 from cleanplate.outcomes import ErrorCode
@@ -26,6 +26,7 @@ from cleanplate.storage import Store, StoreError, open_store
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
+from worker.purge import purge_all
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ BATCH: Final = 200
 HERE: Final = 8
 """Results that a round stores itself when the broker is away: no more than it can, since each found is put off."""
 CANCEL_SECONDS: Final = 1.0
+PURGE_EVERY_SECONDS: Final = 5.0
 OBJECTS_EVERY_SECONDS: Final = 3600.0
 OBJECTS_AGE: Final = timedelta(hours=24)
 DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
@@ -51,6 +53,10 @@ class Sweeper(threading.Thread):
         self._ending = threading.Event()
         self._on_death = on_death
         self._helpers = ThreadPoolExecutor(2, thread_name_prefix="finalize-here")
+        self._purger = ThreadPoolExecutor(1, thread_name_prefix="purge")  # a slow store holds up nothing else
+        self._purge: Future[None] = Future()
+        self._purge.set_result(None)
+        self._purge_at = time.monotonic()
         self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
 
     def end(self) -> None:
@@ -80,8 +86,14 @@ class Sweeper(threading.Thread):
             forgotten = forgotten_results(tx, HERE if told is None else BATCH)
             deliveries = () if told is None or told >= BATCH else tx.scalars(outbox.due(BATCH - told)).all()
             cancelling = tx.scalars(cancel.unheeded()).all()
+            deleting = tx.scalars(deletion.unfinished()).all()
         for batch_id in cancelling:
             cancel.carry_on(batch_id, CANCEL_SECONDS / len(cancelling))
+        for batch_id in deleting:
+            deletion.carry_on(batch_id, CANCEL_SECONDS / len(deleting))
+        if self._purge.done() and time.monotonic() >= self._purge_at:
+            self._purge_at = time.monotonic() + PURGE_EVERY_SECONDS
+            self._purge = self._purger.submit(purge_all, self._ending.is_set)
         for delivery_id in deliveries:
             queue.send("notify", delivery_id)
         here = [job_id for job_id, aged in forgotten if aged or not queue.send("finalize", job_id)]

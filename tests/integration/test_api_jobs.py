@@ -7,7 +7,7 @@ import pytest
 
 from api.store import store
 from cleanplate import db
-from cleanplate.models import Attempt, Endpoint, Job
+from cleanplate.models import Attempt, Endpoint, Job, JobEvent
 from cleanplate.resources import Job as JobResource
 from cleanplate.states import State
 from cleanplate.vault import open_sealed
@@ -89,6 +89,24 @@ def test_the_history_tells_states_and_submits(client: httpx.Client) -> None:
     told = client.get(f"/v1/jobs/{job_id}/history").json()
     assert [(event["stage"], event["reason"]) for event in told["events"]] == [("queued", "accepted")]
     assert [(one["number"], one["outcome"], one["detail"]) for one in told["attempts"]] == [(1, "unconfirmed", "lost")]
+
+
+def test_the_history_comes_in_pages_with_all_attempts_and_without_secrets(client: httpx.Client) -> None:
+    job_id = send(client).json()["id"]
+    with db.transaction() as tx:
+        secret = {"task_id": "task-1", "polling_url": "https://api.eu.bfl.ai/v1/get_result?id=task-1"}
+        tx.add(Attempt(job_id=job_id, number=1, account="second", worker="w", outcome="accepted", **secret))
+        tx.add_all(JobEvent(job_id=job_id, state="queued", reason=f"reason {number}") for number in range(4))
+    reasons, cursor, pages = [], "0", 0
+    while cursor:
+        page = client.get(f"/v1/jobs/{job_id}/history", params={"limit": 2, "cursor": cursor})
+        assert [(one["number"], one["account"]) for one in page.json()["attempts"]] == [(1, "second")]
+        assert "task-1" not in page.text
+        reasons += [event["reason"] for event in page.json()["events"]]
+        cursor, pages = page.json()["next_cursor"], pages + 1
+    assert (reasons, pages) == (["accepted", *(f"reason {number}" for number in range(4))], 3)
+    problem(client.get(f"/v1/jobs/{job_id}/history?cursor=x"), 422, "validation_failed")
+    problem(client.get(f"/v1/jobs/{job_id}/history?offset=1"), 400, "unknown_parameter")
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,19 @@
 """How PostgreSQL finds whose turn it is among many: by the index made for it, never by looking at all rows."""
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from api import order
-from cleanplate import batches, cancel, db, jobs, outbox
+from api import events, order, receipts, usage
+from cleanplate import batches, cancel, db, deletion, jobs, outbox
 from cleanplate.models import Job
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
-from worker import capacity, seating
+from worker import capacity, purge, seating
 
 MANY = 20_000
 STATE = """
@@ -31,11 +32,16 @@ FILL = (
     "INSERT INTO workers (id, expires_at) SELECT 'w' || n, now() + interval '1 h' FROM generate_series(0, 3) n",
     f"""
     INSERT INTO jobs (id, tenant_id, batch_id, image_key, image, mask_key, mask, send_image_key, send_mask_key,
-                      state, tag, owner, account, due_at, result_key, error_code)
+                      state, tag, owner, account, due_at, result_key, error_code, finished_at)
     SELECT 'job_' || lpad(n::text, 8, '0'), 'ten_' || n % 4, CASE WHEN n % 500 >= 10 THEN 'bat_' || n % 100 END,
            'k', '{{}}', 'k', '{{}}', 'k', 'k', state, n, 'w' || n % 4, 'default',
-           now() - interval '1 s' * (n % 60), 'k', 'upstream_error'
+           now() - interval '1 s' * (n % 60), 'k', 'upstream_error',
+           CASE state WHEN 'succeeded' THEN timestamptz '2026-03-01' + n * interval '1 min' END
     FROM (SELECT n, {STATE} AS state FROM generate_series(1, {MANY}) n) AS given
+    """,
+    """
+    INSERT INTO batch_ends (batch_id, number, job_id)
+    SELECT batch_id, row_number() OVER (PARTITION BY batch_id ORDER BY id), id FROM jobs WHERE batch_id IS NOT NULL
     """,
     f"""
     INSERT INTO deliveries (id, tenant_id, endpoint_id, event_id, event_type, body, state, due_at)
@@ -108,6 +114,21 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
             cancel.under_way("bat_1", InFlight.FINISH), "ix_jobs_batch_processing", id="those of one batch under way"
         ),
         pytest.param(cancel.queued("bat_1", "job_00010000"), "ix_jobs_batch", id="those that wait"),
+        pytest.param(
+            receipts.page().params(batch_id="bat_1", after="job_00010000"), "ix_jobs_batch", id="a page of ends"
+        ),
+        pytest.param(events.ends().params(batch_id="bat_1", after=7), "pk_batch_ends", id="what ended next"),
+        pytest.param(
+            usage.by_day(usage.ended("ten_1", date(2026, 3, 1), date(2026, 3, 2), None)),
+            "ix_jobs_ended",
+            id="what was used",
+        ),
+        pytest.param(deletion.unfinished(), "ix_batches_deleted", id="deleted batches"),
+        pytest.param(deletion.jobs_of("bat_1", "job_00010000"), "ix_jobs_batch", id="jobs to delete"),
+        pytest.param(purge.deleted(100), "ix_jobs_deleted", id="deleted jobs with pictures"),
+        pytest.param(purge.outlived(30.0, 100), "ix_jobs_kept", id="jobs that were kept for long enough"),
+        pytest.param(purge.users(Job.image_key, ["a", "b"], []), "ix_jobs_image", id="who else has an input"),
+        pytest.param(purge.users(Job.result_key, ["a", "b"], []), "ix_jobs_result", id="who else has a result"),
         pytest.param(outbox.due(200), "ix_deliveries_due", id="deliveries"),
         pytest.param(
             select(Job).where(Job.batch_id == "bat_1", Job.id > "job_00010000").order_by(Job.id).limit(50),

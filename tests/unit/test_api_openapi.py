@@ -5,7 +5,7 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from api import batches, cancel, endpoints, health, jobs, keys, upstream
+from api import batches, cancel, deletion, endpoints, events, health, history, jobs, keys, results, upstream, usage
 from api.app import app
 from api.forms import multipart
 from api.idempotency import once
@@ -13,7 +13,7 @@ from api.idempotency import once
 DOCUMENT = app.openapi()
 ROUTES = [
     route
-    for module in (batches, cancel, endpoints, health, jobs, keys, upstream)
+    for module in (batches, cancel, deletion, endpoints, events, health, history, jobs, keys, results, upstream, usage)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -53,6 +53,8 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "GET /v1/jobs",
         "GET /v1/jobs/{job_id}",
         "GET /v1/jobs/{job_id}/history",
+        "DELETE /v1/jobs/{job_id}",
+        "DELETE /v1/batches/{batch_id}",
         "GET /v1/jobs/{job_id}/result",
         "POST /v1/jobs/{job_id}/cancel",
         "POST /v1/batches",
@@ -70,6 +72,11 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "GET /v1/api-keys",
         "GET /v1/api-keys/{key_id}",
         "DELETE /v1/api-keys/{key_id}",
+        "GET /v1/batches/{batch_id}/results.zip",
+        "GET /v1/batches/{batch_id}/results.csv",
+        "GET /v1/batches/{batch_id}/results.ndjson",
+        "GET /v1/batches/{batch_id}/events",
+        "GET /v1/usage",
         "GET /v1/upstream",
         "GET /livez",
         "GET /readyz",

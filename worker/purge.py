@@ -1,0 +1,98 @@
+"""Purge: the pictures of what was deleted, or has been kept for long enough, go from the store, and then from the rows.
+
+Objects first: who dies in between leaves rows that name objects which are gone, and those are purged again.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, Select, Text, cast, delete, func, literal_column, select, update
+from sqlalchemy.orm import InstrumentedAttribute
+
+from cleanplate import db, deletion, settings
+from cleanplate.models import Attempt, Job, JobEvent
+from cleanplate.storage import Store, StoreError, open_store
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = 100
+DAY_SECONDS: Final = 86_400.0
+INPUTS: Final = ("image_key", "mask_key", "send_image_key", "send_mask_key")
+
+
+def purge_all(ended: Callable[[], bool]) -> None:
+    """Purge page after page until nothing is left, it is to be ``ended``, or a part is away: it is tried again."""
+    config = settings.get()
+    try:
+        while not ended() and purge(_store(config.storage_url), config.retention_days):
+            pass
+    except StoreError as error:
+        log.warning("the object store is away: deleted pictures stay for now (%s)", error)
+    except db.AWAY as error:
+        log.warning("the database is away (%s): deleted pictures stay for now", type(error).__name__)
+    except Exception:
+        log.exception("purging failed unexpectedly")
+
+
+@lru_cache(maxsize=1)
+def _store(url: str) -> Store:
+    return open_store(url)
+
+
+def purge(store: Store, retention_days: float | None, limit: int = PAGE) -> bool:
+    """Purge up to ``limit`` jobs of either kind; return whether there were as many, and so may be more."""
+    with db.transaction() as tx:
+        found = list(tx.scalars(deleted(limit)))
+        if retention_days is not None and len(found) < limit:
+            found += [job for job in tx.scalars(outlived(retention_days, limit - len(found))) if job not in found]
+        keys = _unshared(tx, found)
+    if not found:
+        return False
+    store.delete(keys)
+    with db.transaction() as tx:
+        tx.execute(update(Job).where(Job.id.in_([job.id for job in found])).values(purged_at=func.now()))
+        _forget(tx, [job.id for job in found if job.deleted_at is not None])
+    return len(found) >= limit
+
+
+@lru_cache
+def deleted(limit: int) -> Select[Job]:
+    """Return the query for deleted jobs that still have their pictures."""
+    of_these = (Job.deleted_at.is_not(None), Job.purged_at.is_(None))
+    return select(Job).where(*of_these).order_by(Job.id).limit(literal_column(str(int(limit))))
+
+
+def outlived(days: float, limit: int) -> Select[Job]:
+    """Return the query for jobs that ended longer ago than ``days`` and still have their pictures, oldest first."""
+    ago = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, days * DAY_SECONDS)
+    of_these = (Job.finished_at < ago, Job.purged_at.is_(None))
+    return select(Job).where(*of_these).order_by(Job.finished_at).limit(literal_column(str(int(limit))))
+
+
+def _unshared(tx: db.Transaction, jobs: Sequence[Job]) -> list[str]:
+    """Return the keys of the jobs' objects, less those that others, which share them, still need."""
+    ids = [job.id for job in jobs]
+    shared: set[str] = set()
+    for column in (Job.image_key, Job.result_key):
+        keys = [getattr(job, column.key) for job in jobs]
+        shared |= {key for key in tx.scalars(users(column, keys, ids)) if key}
+    found: set[str] = set()
+    for job in jobs:
+        found |= set() if job.image_key in shared else {getattr(job, name) for name in INPUTS}
+        found |= set() if job.result_key is None or job.result_key in shared else {job.result_key}
+    return sorted(found)
+
+
+def users(column: InstrumentedAttribute[Any], keys: Sequence[str], but: Sequence[str]) -> Select[Any]:
+    """Return the query for those of the keys that jobs name in ``column`` and need, other than ``but``."""
+    needed = (column == func.any(cast(keys, ARRAY(Text))), Job.purged_at.is_(None))
+    return select(column).where(*needed, Job.id.not_in(but))
+
+
+def _forget(tx: db.Transaction, job_ids: Sequence[str]) -> None:
+    """Delete what else was told of deleted jobs: reasons, the upstream's words, webhooks. What was paid stays."""
+    tx.execute(delete(JobEvent).where(JobEvent.job_id.in_(job_ids)))
+    tx.execute(update(Attempt).where(Attempt.job_id.in_(job_ids)).values(detail=None, polling_url=None))
+    deletion.forget_deliveries(tx, job_ids)
