@@ -41,8 +41,9 @@ def create_app() -> API:
     )
     for routes in (batches, jobs, cancel, endpoints, upstream, callbacks, health):
         app.include_router(routes.router)
-    app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
+    config = settings.get()
     app.add_middleware(Envelope)
+    app.add_middleware(BodyLimit, multipart_bytes=config.max_request_bytes, timeout_seconds=config.body_timeout_seconds)
     return app
 
 

@@ -14,6 +14,7 @@ PROBLEMS: dict[int, tuple[str, str]] = {
     401: ("invalid_key", "This key is not known, or it was revoked."),
     403: ("read_only_key", "This key may read and nothing else."),
     404: ("not_found", "There is no such job."),
+    408: ("request_timeout", "The body did not come: nothing for 30 s, or less than 4096 bytes a second for longer."),
     409: ("not_finished", "The job has not ended yet: it is inflight."),
     410: ("result_expired", "The result is no longer stored."),
     413: ("file_too_large", "sofa.jpg has 80000000 bytes and the most that is taken is 67108864."),

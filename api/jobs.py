@@ -54,7 +54,7 @@ class JobFields(Params):
     status_code=202,
     responses={
         **example(202, "Accepted; its results will follow.", examples.QUEUED_JOB, {"Location": "Where the job is."}),
-        **answers(400, 403, 413, 415, 507),
+        **answers(400, 403, 408, 413, 415, 507),
     },
     openapi_extra=form(
         {

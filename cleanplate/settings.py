@@ -96,7 +96,13 @@ class Settings(BaseSettings):
     )
     max_pixels: int = Field(100_000_000, ge=1, alias="CLEANPLATE_MAX_PIXELS", description="Largest picture, in pixels.")
     max_request_bytes: int = Field(
-        512 << 20, ge=1, alias="CLEANPLATE_MAX_REQUEST_BYTES", description="Largest request body, in bytes."
+        4 << 30, ge=1, alias="CLEANPLATE_MAX_REQUEST_BYTES", description="Largest request body, in bytes."
+    )
+    body_timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        alias="CLEANPLATE_BODY_TIMEOUT_SECONDS",
+        description="How long a client may send nothing of a body it has begun; and it may not trickle for longer.",
     )
     max_request_files: int = Field(
         2000, ge=2, alias="CLEANPLATE_MAX_REQUEST_FILES", description="Most files in one request."
