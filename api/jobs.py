@@ -21,7 +21,6 @@ from cleanplate.resources import History, Page, Params
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import ObjectMissing, content_disposition
 
-METADATA_BYTES = 8 << 10
 LINK_SECONDS = 3600
 
 _EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
@@ -32,8 +31,8 @@ router = APIRouter(
 
 
 def _brief(raw: Any) -> Any:
-    if len(raw) > METADATA_BYTES:
-        raise ValueError(f"more than {METADATA_BYTES} bytes")
+    if len(raw) > intake.METADATA_BYTES:
+        raise ValueError(f"more than {intake.METADATA_BYTES} bytes")
     return raw
 
 

@@ -39,7 +39,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 STRANGER_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
-TRANSIENT = frozenset({429, 502, 503, 504})
+ARCHIVE_TIMEOUT = httpx.Timeout(3600.0, connect=5.0)
+TRANSIENT = frozenset({408, 429, 502, 503, 504})
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -97,14 +98,20 @@ class Client:
 
     def add_items(self, batch_id: str, files: Sequence[tuple[str, Path | bytes]]) -> Accepted:
         """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
+        return self._add(batch_id, [("files", name, content) for name, content in files], UPLOAD_TIMEOUT)
 
+    def add_archive(self, batch_id: str, archive: Path | bytes) -> Accepted:
+        """Send a ZIP of pairs, with an optional ``manifest.csv``, to an unsealed batch; answered when all is read."""
+        return self._add(batch_id, [("archive", "archive.zip", archive)], ARCHIVE_TIMEOUT)
+
+    def _add(self, batch_id: str, files: Sequence[tuple[str, str, Path | bytes]], timeout: httpx.Timeout) -> Accepted:
         def attempt() -> httpx.Response:
             with ExitStack() as opened:
                 parts = [
-                    ("files", (name, opened.enter_context(self._open(content)), "application/octet-stream"))
-                    for name, content in files
+                    (field, (name, opened.enter_context(self._open(content)), "application/octet-stream"))
+                    for field, name, content in files
                 ]
-                return self._ask("POST", f"/v1/batches/{batch_id}/items", files=parts, timeout=UPLOAD_TIMEOUT)
+                return self._ask("POST", f"/v1/batches/{batch_id}/items", files=parts, timeout=timeout)
 
         return self._parse(Accepted, self._repeat(attempt))
 

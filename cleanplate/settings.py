@@ -107,6 +107,18 @@ class Settings(BaseSettings):
     max_request_files: int = Field(
         2000, ge=2, alias="CLEANPLATE_MAX_REQUEST_FILES", description="Most files in one request."
     )
+    max_archive_entries: int = Field(
+        50_000, ge=1, alias="CLEANPLATE_MAX_ARCHIVE_ENTRIES", description="Most entries of an archive."
+    )
+    max_archive_bytes: int = Field(
+        16 << 30, ge=1, alias="CLEANPLATE_MAX_ARCHIVE_BYTES", description="Most bytes of an archive's files, unpacked."
+    )
+    max_archive_ratio: float = Field(
+        100.0,
+        ge=1,
+        alias="CLEANPLATE_MAX_ARCHIVE_RATIO",
+        description="Most times its own bytes that an archive's files may have, unpacked.",
+    )
     cost_credits: float = Field(
         5.0, ge=0, alias="CLEANPLATE_COST_CREDITS", description="Credits a picture is expected to cost, for quotes."
     )
