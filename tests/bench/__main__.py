@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import photographs
-from tests.bench import engine, intake, rivals, scale, whole
+from tests.bench import archive, engine, intake, rivals, scale, whole
 
 Figures = dict[str, Any]
 Scenario = Callable[[Path], list[Figures]]
@@ -37,6 +37,7 @@ def main() -> None:
         "engine-500x5": lambda folder: [engine.run(folder, jobs=5000, slots=500, latency=5.0, stored=False)],
         "engine-2000x10": lambda folder: [engine.run(folder, jobs=12000, slots=2000, latency=10.0, stored=False)],
         "intake": lambda folder: [intake.run(folder)],
+        "archive": lambda folder: [archive.run(folder)],
         "scale": scale.run,
     }
     if unknown := set(given.names) - set(scenarios):
