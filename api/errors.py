@@ -1,7 +1,7 @@
 """Every answer that is no success: ``application/problem+json`` (RFC 9457), with a stable ``code``."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "2"
+FINDINGS_TOLD = 1000
 
 
 class Finding(BaseModel):
@@ -166,6 +167,8 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
     return problem.response(request.state.request_id)
 
 
-def findings(rejected: Iterable[Rejection]) -> list[Finding]:
-    """Return the items of a batch that were refused as members of ``errors``."""
-    return [Finding(item=one.item, code=one.code, detail=one.detail) for one in rejected]
+def findings(rejected: Sequence[Rejection]) -> list[Finding]:
+    """Return the items of a batch that were refused as members of ``errors``: the first, and how many more."""
+    told = [Finding(item=one.item, code=one.code, detail=one.detail) for one in rejected[:FINDINGS_TOLD]]
+    more = len(rejected) - len(told)
+    return told + [Finding(item=f"{more} more", code="more", detail="not listed here")] * (more > 0)

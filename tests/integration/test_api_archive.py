@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from api import admission, intake
+from api.errors import FINDINGS_TOLD
 from api.store import store
 from cleanplate import db, ids
 from cleanplate.models import Batch, Job
@@ -115,6 +116,14 @@ def test_of_very_much_junk_some_is_listed_and_the_rest_counted(client: httpx.Cli
     batch = created(client, zipped(pairs("a") | {f"__MACOSX/._{n}.jpg": b"junk" for n in range(100)}))
     assert len(batch.rejected) == intake.IGNORED_TOLD + 1
     assert batch.rejected[-1].item == f"{100 - intake.IGNORED_TOLD} more"
+
+
+def test_a_problem_lists_the_first_faults_and_counts_the_others(client: httpx.Client) -> None:
+    archive = crafted(*entries(*(f"{number}.jpg" for number in range(FINDINGS_TOLD + 7))))
+    told = problem(create(client, archive), 422, "no_valid_items")
+    assert len(told["errors"]) == FINDINGS_TOLD + 1
+    assert told["errors"][-1]["item"] == "7 more"
+    problem(create(client, archive, atomic=True), 422, "batch_rejected")
 
 
 def test_what_cannot_be_read_spares_the_rest(client: httpx.Client) -> None:
