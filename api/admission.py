@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import func, select, update
 
 from api import intake
-from api.errors import Problem, findings, not_found, translate
+from api.errors import Problem, findings, not_found, shortened, translate
 from api.intake import Source, Stored, Upload
 from cleanplate import batches, db
 from cleanplate.models import Batch, Job
@@ -21,6 +21,8 @@ PAGE: Final = 50
 """Pairs that are committed at once."""
 JOBS_TOLD: Final = 200
 """Jobs that an answer lists; all of them are in the batch's own list."""
+REJECTED_TOLD: Final = 10_000
+"""Items in no job that an answer and the batch list."""
 
 
 @dataclass(slots=True)
@@ -79,12 +81,13 @@ def add(tenant_id: str, batch_id: str, pages: Iterable[list[Stored]], options: B
             insert(tx, row, [one for one in stored if one.upload.custom_id not in late], options, to)
 
 
-def finish(tx: db.Transaction, batch_id: str, rejected: Iterable[Rejection], *, seal: bool) -> Batch:
+def finish(tx: db.Transaction, batch_id: str, rejected: Sequence[Rejection], *, seal: bool) -> Batch:
     """Write down, once each, why items are in no job, seal the batch if it is to be, and end it if nothing is left."""
     row = tx.get_one(Batch, batch_id, with_for_update={"key_share": True}, populate_existing=True)
-    told = [one.model_dump() for one in rejected if one.code != intake.DUPLICATE]
+    told = [one.model_dump() for one in rejections([one for one in rejected if one.code != intake.DUPLICATE])]
     before = {tuple(sorted(one.items())) for one in row.rejected}
-    row.rejected = [*row.rejected, *(one for one in told if tuple(sorted(one.items())) not in before)]
+    new = [one for one in told if tuple(sorted(one.items())) not in before]
+    row.rejected = [*row.rejected, *new][: REJECTED_TOLD + 1]
     tx.flush()
     if seal:
         tx.execute(
@@ -93,6 +96,11 @@ def finish(tx: db.Transaction, batch_id: str, rejected: Iterable[Rejection], *, 
         batches.settle(tx, batch_id)
     tx.refresh(row)
     return row
+
+
+def rejections(rejected: Sequence[Rejection]) -> list[Rejection]:
+    """Return what an answer tells of items that are in no job."""
+    return shortened(rejected, most=REJECTED_TOLD)
 
 
 def interrupted(error: Exception, batch_id: str) -> Exception:

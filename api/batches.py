@@ -100,7 +100,7 @@ def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, base: Ba
     with db.transaction() as tx:
         batch = batches.resource(tx, admission.finish(tx, batch_id, rejected, seal=False))
     jobs = [resources.job(job, base) for job in admitted.jobs]
-    return Accepted(accepted=jobs, accepted_count=admitted.count, rejected=rejected, batch=batch)
+    return Accepted(accepted=jobs, accepted_count=admitted.count, rejected=admission.rejections(rejected), batch=batch)
 
 
 @router.post("/{batch_id}/seal", responses=example(200, "The batch.", examples.BATCH) | answers(403, 404))

@@ -169,6 +169,14 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
 
 def findings(rejected: Sequence[Rejection]) -> list[Finding]:
     """Return the items of a batch that were refused as members of ``errors``: the first, and how many more."""
-    told = [Finding(item=one.item, code=one.code, detail=one.detail) for one in rejected[:FINDINGS_TOLD]]
-    more = len(rejected) - len(told)
-    return told + [Finding(item=f"{more} more", code="more", detail="not listed here")] * (more > 0)
+    return [Finding(item=one.item, code=one.code, detail=one.detail) for one in shortened(rejected, most=FINDINGS_TOLD)]
+
+
+def shortened(rejected: Sequence[Rejection], most: int) -> list[Rejection]:
+    """Return the first of them, and where there are more one that says how many; its code is theirs or ``several``."""
+    told, rest = list(rejected[:most]), rejected[most:]
+    if rest:
+        codes = {one.code for one in rest}
+        code = codes.pop() if len(codes) == 1 else "several"
+        told.append(Rejection(item=f"{len(rest)} more", code=code, detail="these are not listed"))
+    return told

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import func, insert, select
 
 from api import names, order
-from api.errors import Problem
+from api.errors import Problem, shortened
 from api.forms import File
 from api.store import store
 from cleanplate import ids, settings
@@ -100,10 +100,7 @@ def find_pairs(files: Sequence[File], mask_suffix: str) -> tuple[list[Upload], l
 
 def ignored(unused: Collection[str], why: str) -> list[Rejection]:
     """Return the rejections of files that are no item; of very many the first are named and the others counted."""
-    told = sorted(unused)
-    rejected = [reject(name, IGNORED, why) for name in told[:IGNORED_TOLD]]
-    more = len(told) - IGNORED_TOLD
-    return rejected + [reject(f"{more} more", IGNORED, why)] * (more > 0)
+    return shortened([reject(name, IGNORED, why) for name in sorted(unused)], most=IGNORED_TOLD)
 
 
 def check_all(source: Source, uploads: Sequence[Upload], params: Params) -> list[Rejection]:
