@@ -90,9 +90,9 @@ class BodyLimit:
 
         async def send_after_body(message: Message) -> None:
             if message["type"] == "http.response.start" and sent and not body.ended:
-                MutableHeaders(scope=message)["Connection"] = "close"
-                if "expect" not in headers and not body.late:  # who asks before sending gets the answer at once
-                    await _read_on(receive)
+                waits = "expect" in headers or body.late  # who asks before sending gets the answer at once
+                if waits or not await _read_on(receive):
+                    MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
         await self.app(scope, body.receive, send_after_body)
@@ -134,8 +134,8 @@ class _Body:
         return message
 
 
-async def _read_on(receive: Receive) -> None:
-    """Read and drop a little more."""
+async def _read_on(receive: Receive) -> bool:
+    """Read and drop a little more, and tell whether that was all."""
     left = LINGER_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
@@ -143,7 +143,8 @@ async def _read_on(receive: Receive) -> None:
                 message = await receive()
                 left -= len(message.get("body", b""))
                 if not message.get("more_body"):
-                    return
+                    return True
+    return False
 
 
 def _too_large(limit: int) -> Problem:

@@ -129,11 +129,19 @@ def test_a_client_that_stalls_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_who_sends_too_much_is_told_the_limit_and_cut_off() -> None:
-    app = limited(10)
-    _, headers, body = call(app, content_type="multipart/form-data", content_length="11")
+    chunks = [bytes(1 << 20)] * (1 + (LINGER_BYTES >> 20))
+    _, headers, body = call(limited(10), chunks, content_type="multipart/form-data", content_length="99999999")
     assert json.loads(body)["code"] == "request_too_large"
     assert json.loads(body)["limit_bytes"] == 10
     assert headers["connection"] == "close"
+
+
+def test_a_body_that_nobody_reads_does_not_cost_the_connection() -> None:
+    async def deaf(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"fine"})
+
+    assert "connection" not in call(BodyLimit(deaf, 10, 1.0), [b"{}"], content_length="2")[1]
 
 
 class Clock:
