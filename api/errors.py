@@ -128,6 +128,8 @@ def _from_validation(error: RequestValidationError) -> Problem:
 
 
 def _from_http(error: HTTPException) -> Problem:
+    if isinstance(error.__cause__, Problem):  # FastAPI's own, over what reading the body raised
+        return error.__cause__
     code = (
         "malformed_body" if error.status_code == HTTPStatus.BAD_REQUEST else HTTPStatus(error.status_code).name.lower()
     )
