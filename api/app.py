@@ -83,9 +83,10 @@ def create_app() -> API:
         health,
     ):
         app.include_router(routes.router)
+    config = settings.get()
     app.add_middleware(Fingerprint)
-    app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
     app.add_middleware(Envelope)
+    app.add_middleware(BodyLimit, multipart_bytes=config.max_request_bytes, timeout_seconds=config.body_timeout_seconds)
     return app
 
 

@@ -1,31 +1,32 @@
 """``/v1/batches``: many pairs in, paired by their names, and how they are doing."""
 
-from collections.abc import Sequence
+from contextlib import closing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
 
-from api import examples, idempotency, intake, receivers
+from api import admission, examples, idempotency, incoming, intake, receivers
+from api.admission import Admitted
 from api.auth import Authenticated, caller
 from api.documentation import REF, answers, example, file, form
 from api.errors import Problem, findings, invalid, not_found
 from api.forms import Form, Multipart
 from api.idempotency import Once
-from api.intake import Stored, Upload
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, filtered, page
 from cleanplate import batches, db, ids, resources
 from cleanplate.models import Batch, Job
-from cleanplate.resources import Accepted, BatchOptions, Page, Rejection
+from cleanplate.resources import Accepted, BatchOptions, Page
 
 router = APIRouter(
     prefix="/v1/batches", tags=["batches"], dependencies=[Depends(caller)], responses=answers(401, 422, 500, 503)
 )
 
 FILES = {"type": "array", "items": file("`NAME.ext` and its mask `NAME_mask.png`, and so on.")}
-WRITES = answers(400, 403, 413, 415, 507) | idempotency.ANSWERS
+ARCHIVE = file("In place of `files`, a ZIP of the same; it may have a `manifest.csv`.")
+WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS
 
 
 @router.post(
@@ -36,7 +37,7 @@ WRITES = answers(400, 403, 413, 415, 507) | idempotency.ANSWERS
         **WRITES,
     },
     openapi_extra=form(
-        {"files": FILES, "options": {"$ref": REF.format(model="BatchOptions")}},
+        {"files": FILES, "archive": ARCHIVE, "options": {"$ref": REF.format(model="BatchOptions")}},
         required=[],
         encoding={"options": {"contentType": "application/json"}},
     ),
@@ -46,60 +47,70 @@ def create_batch(who: Authenticated, sent: Multipart, once: Once, response: Resp
     options = _options(sent)
     if options.webhook_url is not None:
         receivers.check_url(options.webhook_url)
-    uploads, unpaired = intake.find_pairs(sent.files, options.mask_suffix)
-    stored, rejected = _take(sent, uploads, unpaired, options)
-    if options.seal and not stored:
-        raise Problem(422, "no_valid_items", "There is no pair to work on in this batch.", errors=findings(rejected))
-    with db.transaction() as tx:
-        endpoint_id = secret = None
-        if options.webhook_url is not None:
-            endpoint_id, secret = receivers.one_off(tx, who.tenant_id, options.webhook_url)
-        row = Batch(
-            id=ids.new(ids.Kind.BATCH),
-            tenant_id=who.tenant_id,
-            name=options.name,
-            params=options.params.model_dump(),
-            options=options.model_dump(mode="json"),
-            rejected=[one.model_dump() for one in rejected],
-            endpoint_id=endpoint_id,
-            priority=options.priority,
-            total=0,
-            sealed_at=func.now() if options.seal else None,
-        )
-        tx.add(row)
-        tx.flush()
-        row.total = len(_insert(tx, row, stored, options))
-        response.headers["Location"] = f"/v1/batches/{row.id}"
-        return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
+    source, uploads, rejected = incoming.find(sent, options)
+    batch_id, secret = once.begun, None
+    if batch_id is not None:
+        with db.transaction() as tx:
+            known = intake.known(tx, batch_id, uploads)
+        uploads = [one for one in uploads if one.custom_id not in known]
+    admission.check(source, uploads, rejected, options)
+    admitted = Admitted(rejected)
+    size = admission.page_size(uploads, options)
+    with closing(intake.take_pages(source, uploads, options.params, rejected, size)) as pages:
+        if batch_id is None:
+            stored = next(pages, [])
+            if options.seal and not stored:
+                detail = "There is no pair to work on in this batch."
+                raise Problem(422, "no_valid_items", detail, errors=findings(rejected))
+            with db.transaction() as tx:
+                row, secret = _begin(tx, who.tenant_id, options)
+                batch_id = row.id
+                admission.insert(tx, row, stored, options, admitted)
+                if len(uploads) <= size:
+                    row = admission.finish(tx, batch_id, rejected, seal=options.seal)
+                    response.headers["Location"] = f"/v1/batches/{batch_id}"
+                    return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
+                once.begin(tx, batch_id)
+        response.headers["Location"] = f"/v1/batches/{batch_id}"
+        try:
+            admission.add(who.tenant_id, batch_id, pages, options, admitted)
+            with db.transaction() as tx:
+                row = admission.finish(tx, batch_id, rejected, seal=options.seal)
+                return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
+        except Exception as error:
+            raise admission.interrupted(error, batch_id) from error
 
 
 @router.post(
     "/{batch_id}/items",
     status_code=202,
     responses={**example(202, "What became of each item.", examples.ACCEPTED), **WRITES, **answers(404, 409)},
-    openapi_extra=form({"files": FILES}, required=["files"]),
+    openapi_extra=form({"files": FILES, "archive": ARCHIVE}, required=[]),
 )
 def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, once: Once, base: BaseUrl) -> Accepted:
     """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated."""
-    sent.only(files={"files"}, fields=())
+    sent.only(files=incoming.FIELDS, fields=())
     with db.transaction() as tx:
-        options = BatchOptions(**_open(tx, who.tenant_id, batch_id).options)
-        uploads, rejected = intake.find_pairs(sent.files, options.mask_suffix)
+        row = admission.find(tx, who.tenant_id, batch_id)
+        if why := admission.closed(row):
+            raise why
+        options = BatchOptions(**row.options)
+    source, uploads, rejected = incoming.find(sent, options)
+    with db.transaction() as tx:
         known = intake.known(tx, batch_id, uploads)
     rejected += intake.duplicates(uploads, known)
     uploads = [one for one in uploads if one.custom_id not in known]
-    stored, rejected = _take(sent, uploads, rejected, options)
+    admission.check(source, uploads, rejected, options)
+    admitted = Admitted(rejected)
+    size = admission.page_size(uploads, options)
+    with closing(intake.take_pages(source, uploads, options.params, rejected, size)) as pages:
+        admission.add(who.tenant_id, batch_id, pages, options, admitted)
     with db.transaction() as tx:
-        row = _open(tx, who.tenant_id, batch_id, lock=True)
-        late = intake.known(tx, batch_id, [one.upload for one in stored])
-        rejected += intake.duplicates([one.upload for one in stored], late)
-        jobs = _insert(tx, row, [one for one in stored if one.upload.custom_id not in late], options)
-        row.total += len(jobs)
-        told = [one.model_dump() for one in rejected if one.code != intake.DUPLICATE]
-        row.rejected = [*row.rejected, *(one for one in told if one not in row.rejected)]
-        batch = batches.resource(tx, row)
-        accepted = [resources.job(job, base) for job in jobs]
-        return once.keep(tx, Accepted(accepted=accepted, rejected=rejected, batch=batch))
+        batch = batches.resource(tx, admission.finish(tx, batch_id, rejected, seal=False))
+        jobs = [resources.job(job, base) for job in admitted.jobs]
+        told = admission.rejections(rejected)
+        answer = Accepted(accepted=jobs, accepted_count=admitted.count, rejected=told, batch=batch)
+        return once.keep(tx, answer)
 
 
 @router.post("/{batch_id}/seal", responses=example(200, "The batch.", examples.BATCH) | answers(403, 404))
@@ -126,7 +137,7 @@ def list_batches(who: Authenticated, wanted: Annotated[BatchFilters, Query()]) -
 def get_batch(who: Authenticated, batch_id: str) -> resources.Batch:
     """Return one batch with live counts."""
     with db.transaction() as tx:
-        return batches.resource(tx, _find(tx, who.tenant_id, batch_id))
+        return batches.resource(tx, admission.find(tx, who.tenant_id, batch_id))
 
 
 @router.get(
@@ -138,48 +149,35 @@ def list_batch_jobs(
     """List a batch's jobs in the order in which they came."""
     its = filtered(select(Job).where(Job.batch_id == batch_id, Job.deleted_at.is_(None)), Job, wanted)
     with db.transaction() as tx:
-        _find(tx, who.tenant_id, batch_id)
+        admission.find(tx, who.tenant_id, batch_id)
         rows, cursor = page(tx, its, Job, wanted, newest_first=False)
     return Page(data=[resources.job(row, base) for row in rows], next_cursor=cursor)
 
 
 def _options(sent: Form) -> BatchOptions:
-    sent.only(files={"files"}, fields={"options"})
+    sent.only(files=incoming.FIELDS, fields={"options"})
     try:
         return BatchOptions.model_validate_json(sent.fields.get("options", "{}"))
     except ValidationError as error:
         raise invalid(error, "/options") from None
 
 
-def _take(
-    sent: Form, uploads: Sequence[Upload], rejected: Sequence[Rejection], options: BatchOptions
-) -> tuple[list[Stored], list[Rejection]]:
-    """Check and store the pairs; a batch that is to be taken whole or not at all is checked whole before."""
-    if options.atomic:
-        findings_ahead = [*rejected, *intake.check_all(sent, uploads, options.params)]
-        if grave := [one for one in findings_ahead if one.code not in intake.HARMLESS]:
-            detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
-            raise Problem(422, "batch_rejected", detail, errors=findings(grave))
-    stored, faulty = intake.take_all(sent, uploads, options.params)
-    return stored, [*rejected, *faulty]
-
-
-def _insert(tx: db.Transaction, row: Batch, stored: Sequence[Stored], options: BatchOptions) -> list[Job]:
-    return intake.insert_jobs(tx, stored, options.params, tenant_id=row.tenant_id, batch=row)
-
-
-def _find(tx: db.Transaction, tenant_id: str, batch_id: str, *, lock: bool = False) -> Batch:
-    query = select(Batch).where(Batch.id == batch_id, Batch.tenant_id == tenant_id, Batch.deleted_at.is_(None))
-    row = tx.scalars(query.with_for_update(key_share=True) if lock else query).first()
-    if row is None:
-        raise not_found("batch")
-    return row
-
-
-def _open(tx: db.Transaction, tenant_id: str, batch_id: str, *, lock: bool = False) -> Batch:
-    row = _find(tx, tenant_id, batch_id, lock=lock)
-    if row.cancelling is not None:
-        raise Problem(409, "batch_cancelled", "The batch is cancelled: no more items can come to it.")
-    if row.sealed_at is not None:
-        raise Problem(409, "batch_sealed", "The batch is sealed: no more items can come to it.")
-    return row
+def _begin(tx: db.Transaction, tenant_id: str, options: BatchOptions) -> tuple[Batch, str | None]:
+    """Write a batch without items, and return it with the secret of its webhooks if they are new."""
+    endpoint_id = secret = None
+    if options.webhook_url is not None:
+        endpoint_id, secret = receivers.one_off(tx, tenant_id, options.webhook_url)
+    row = Batch(
+        id=ids.new(ids.Kind.BATCH),
+        tenant_id=tenant_id,
+        name=options.name,
+        params=options.params.model_dump(),
+        options=options.model_dump(mode="json"),
+        rejected=[],
+        endpoint_id=endpoint_id,
+        priority=options.priority,
+        total=0,
+    )
+    tx.add(row)
+    tx.flush()
+    return row, secret

@@ -14,6 +14,7 @@ PROBLEMS: dict[int, tuple[str, str]] = {
     401: ("invalid_key", "This key is not known, has expired or was revoked."),
     403: ("forbidden_scope", "This takes a key of scope write; the scope of yours is read."),
     404: ("not_found", "There is no such job."),
+    408: ("request_timeout", "The body did not come: nothing for 30 s, or less than 4096 bytes a second for longer."),
     409: ("not_finished", "The job has not ended yet: it is inflight."),
     410: ("result_expired", "The result is no longer stored."),
     413: ("file_too_large", "sofa.jpg has 80000000 bytes and the most that is taken is 67108864."),

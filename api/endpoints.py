@@ -49,7 +49,7 @@ class NewEndpoint(BaseModel):
     status_code=201,
     responses={
         **example(201, "The endpoint, with its secret.", examples.NEW_ENDPOINT, {"Location": "Where the endpoint is."}),
-        **answers(400, 403, 413),
+        **answers(400, 403, 408, 413),
         **idempotency.ANSWERS,
     },
 )

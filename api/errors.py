@@ -1,7 +1,7 @@
 """Every answer that is no success: ``application/problem+json`` (RFC 9457), with a stable ``code``."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "2"
+FINDINGS_TOLD = 1000
 
 
 class Finding(BaseModel):
@@ -127,6 +128,8 @@ def _from_validation(error: RequestValidationError) -> Problem:
 
 
 def _from_http(error: HTTPException) -> Problem:
+    if isinstance(error.__cause__, Problem):  # FastAPI's own, over what reading the body raised
+        return error.__cause__
     code = (
         "malformed_body" if error.status_code == HTTPStatus.BAD_REQUEST else HTTPStatus(error.status_code).name.lower()
     )
@@ -166,6 +169,16 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
     return problem.response(request.state.request_id)
 
 
-def findings(rejected: Iterable[Rejection]) -> list[Finding]:
-    """Return the items of a batch that were refused as members of ``errors``."""
-    return [Finding(item=one.item, code=one.code, detail=one.detail) for one in rejected]
+def findings(rejected: Sequence[Rejection]) -> list[Finding]:
+    """Return the items of a batch that were refused as members of ``errors``: the first, and how many more."""
+    return [Finding(item=one.item, code=one.code, detail=one.detail) for one in shortened(rejected, most=FINDINGS_TOLD)]
+
+
+def shortened(rejected: Sequence[Rejection], most: int) -> list[Rejection]:
+    """Return the first of them, and where there are more one that says how many; its code is theirs or ``several``."""
+    told, rest = list(rejected[:most]), rejected[most:]
+    if rest:
+        codes = {one.code for one in rest}
+        code = codes.pop() if len(codes) == 1 else "several"
+        told.append(Rejection(item=f"{len(rest)} more", code=code, detail="these are not listed"))
+    return told

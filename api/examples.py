@@ -113,6 +113,7 @@ BATCH = NEW_BATCH.model_copy(
 BATCH_PAGE = Page[Batch](data=[BATCH], next_cursor=None)
 ACCEPTED = Accepted(
     accepted=[QUEUED_JOB.model_copy(update={"batch_id": _BATCH_ID})],
+    accepted_count=1,
     rejected=[_REJECTED],
     batch=NEW_BATCH.model_copy(update={"status": "open", "sealed_at": None, "webhook_secret": None}),
 )

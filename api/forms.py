@@ -22,6 +22,7 @@ from cleanplate.storage import StoreFull
 
 FIELDS_ALLOWED = 100
 FIELD_BYTES = 256 << 10
+ARCHIVE = "archive"
 WRITE_BYTES = 1 << 20
 
 
@@ -64,11 +65,22 @@ class Form:
 
     def read(self, file: File) -> bytes:
         """Return the bytes of ``file``; threads may read at once. Raises :class:`Problem` 413 if it is too large."""
-        limit = settings.get().max_file_bytes
-        if file.size > limit:
-            detail = f"{file.name} has {file.size} bytes and the most that is taken is {limit}."
-            raise Problem(413, "file_too_large", detail, extra={"bytes": file.size, "limit_bytes": limit})
-        return os.pread(self.spool.fileno(), file.size, file.offset)
+        check_size(file)
+        return self.part(file, 0, file.size)
+
+    def part(self, file: File, offset: int, size: int) -> bytes:
+        """Return so many bytes of ``file`` from ``offset``, fewer at its end; threads may read at once."""
+        if not 0 <= offset < file.size:
+            return b""
+        return os.pread(self.spool.fileno(), min(size, file.size - offset), file.offset + offset)
+
+
+def check_size(file: File) -> None:
+    """Raise :class:`Problem` 413 for a file that is larger than one may be."""
+    limit = settings.get().max_file_bytes
+    if file.size > limit:
+        detail = f"{file.name} has {file.size} bytes and the most that is taken is {limit}."
+        raise Problem(413, "file_too_large", detail, extra={"bytes": file.size, "limit_bytes": limit})
 
 
 async def multipart(request: Request) -> AsyncIterator[Form]:
@@ -97,7 +109,10 @@ def _malformed(detail: str) -> Problem:
 
 
 class _Reader:
-    """Receives python-multipart's callbacks. Bytes of a file past the limit are counted and dropped."""
+    """Receives python-multipart's callbacks. Bytes of a file past the limit are counted and dropped.
+
+    An archive may have as many as the request.
+    """
 
     def __init__(self, form: Form, files_allowed: int) -> None:
         self.form = form
@@ -183,7 +198,8 @@ class _Reader:
                 detail = f"The field {self._name} has more than {FIELD_BYTES} bytes."
                 raise Problem(413, "field_too_large", detail, extra={"limit_bytes": FIELD_BYTES})
             return
-        self._unwritten += data[start : min(end, start + max(0, self._kept_bytes - self._file.size))]
+        kept = end if self._file.field == ARCHIVE else start + max(0, self._kept_bytes - self._file.size)
+        self._unwritten += data[start : min(end, kept)]
         self._file.size += end - start
 
     def _on_part_end(self) -> None:

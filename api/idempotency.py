@@ -3,19 +3,20 @@
 The answer is kept in the very transaction that creates, so there is never the one without the other; of two requests
 that run at once under one key only the first to commit has done anything. The lease of a running request merely spares
 the others their work: it is freed when the request fails, and ends by itself when the process dies. Errors are not
-kept: a call that was refused has left nothing behind, and may be mended and sent under the same key.
+kept: a call that was refused has left nothing behind, and may be mended and sent under the same key. One that creates
+a batch in several transactions notes the batch in the first; sent again after it broke off, it goes on with that batch.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import delete, func, select
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from api.auth import Authenticated
@@ -64,6 +65,19 @@ class Call:
     fingerprint: str
     status: int
     response: Response
+    begun: str | None = None
+    """The id of the batch that an earlier attempt of this call created and did not finish."""
+
+    def begin(self, tx: db.Transaction, batch_id: str) -> None:
+        """Note with the work of ``tx`` which batch it begins. Raises :class:`Problem` 409 as ``keep`` does."""
+        if self.key is None:
+            return
+        first = IdempotencyKey.status.is_(None) & IdempotencyKey.begun.is_(None)
+        values = {"fingerprint": self.fingerprint, "leased_until": func.now() + LEASE, "begun": batch_id}
+        row = insert(IdempotencyKey).values(tenant_id=self.tenant_id, key=self.key, **values)
+        row = row.on_conflict_do_update(index_elements=["tenant_id", "key"], set_={"begun": batch_id}, where=first)
+        if tx.scalar(row.returning(IdempotencyKey.key)) is None:
+            raise running()
 
     def keep(self, tx: db.Transaction, answer: M, *, secret: bool = False) -> M:
         """Write with the work of ``tx`` what the call will be answered; return it.
@@ -106,7 +120,8 @@ def once(request: Request, response: Response, who: Authenticated, key: _Key = N
     if not _KEY.fullmatch(key):
         raise Problem(400, "invalid_idempotency_key", "An Idempotency-Key is 1 to 255 printable ASCII characters.")
     call = Call(who.tenant_id, key, fingerprint(request), status, response)
-    lease = _lease(call)
+    lease, begun = _lease(call)
+    call = replace(call, begun=begun)
     try:
         yield call
     finally:
@@ -132,24 +147,27 @@ def _of(call: Call) -> Any:
     return (IdempotencyKey.tenant_id == call.tenant_id) & (IdempotencyKey.key == call.key)
 
 
-def _lease(call: Call) -> datetime:
-    free = IdempotencyKey.status.is_(None) & (IdempotencyKey.leased_until < func.now())
+def _lease(call: Call) -> tuple[datetime, str | None]:
+    """Return until when the key is the call's, and the batch that it has begun."""
+    over = IdempotencyKey.created_at < func.now() - KEPT
+    same = IdempotencyKey.begun.is_(None) | (IdempotencyKey.fingerprint == call.fingerprint)
+    free = IdempotencyKey.status.is_(None) & (IdempotencyKey.leased_until < func.now()) & same
     fresh = {
         "fingerprint": call.fingerprint,
         "created_at": func.now(),
         "leased_until": func.now() + LEASE,
         "status": None,
         "body": None,
+        "begun": None,
     }
     row = insert(IdempotencyKey).values(tenant_id=call.tenant_id, key=call.key, **fresh)
-    row = row.on_conflict_do_update(
-        index_elements=["tenant_id", "key"], set_=fresh, where=free | (IdempotencyKey.created_at < func.now() - KEPT)
-    )
+    again = {**fresh, "begun": case((over, None), else_=IdempotencyKey.begun)}
+    row = row.on_conflict_do_update(index_elements=["tenant_id", "key"], set_=again, where=free | over)
     with db.transaction() as tx:
-        lease: datetime | None = tx.scalar(row.returning(IdempotencyKey.leased_until))
+        lease = tx.execute(row.returning(IdempotencyKey.leased_until, IdempotencyKey.begun)).first()
         found = None if lease else tx.scalars(select(IdempotencyKey).where(_of(call))).first()
     if lease is not None:
-        return lease
+        return lease.leased_until, lease.begun
     if found is not None and found.fingerprint != call.fingerprint:
         raise mismatch()
     if found is None or found.status is None or found.body is None:
@@ -162,4 +180,5 @@ def _lease(call: Call) -> datetime:
 def _free(call: Call, lease: datetime) -> None:
     mine = IdempotencyKey.status.is_(None) & (IdempotencyKey.leased_until == lease)
     with db.transaction() as tx:
-        tx.execute(delete(IdempotencyKey).where(_of(call), mine))
+        tx.execute(delete(IdempotencyKey).where(_of(call), mine, IdempotencyKey.begun.is_(None)))
+        tx.execute(update(IdempotencyKey).where(_of(call), mine).values(leased_until=func.now()))

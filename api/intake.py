@@ -4,17 +4,18 @@ So a pair that cannot be worked on costs nothing, and no row is without its obje
 written (a refused duplicate, a request that failed half way) are the sweep's.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
 from threading import BoundedSemaphore
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from api import names, order
-from api.errors import Problem
-from api.forms import File, Form
+from api.errors import Problem, shortened
+from api.forms import File
 from api.store import store
 from cleanplate import ids, settings
 from cleanplate.db import Transaction
@@ -28,7 +29,11 @@ from cleanplate.states import State
 T = TypeVar("T")
 
 AT_ONCE = 4
+AHEAD = 4 * AT_ONCE
+"""Pairs that are handed to the workers before the first of them is asked for."""
 CUSTOM_ID_LENGTH = 255
+METADATA_BYTES = 8 << 10
+IGNORED_TOLD = 20
 PNG_SIGNATURE = b"\x89PNG"
 DUPLICATE = "duplicate_custom_id"
 IGNORED = "ignored_file"
@@ -39,14 +44,27 @@ _workers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="intake")
 _turn = BoundedSemaphore(AT_ONCE)  # pairs in memory at once, those of batches and single jobs in a fair mix
 
 
+class Source(Protocol):
+    """Where the bytes of files are: the request itself, or an archive in it."""
+
+    def read(self, file: File) -> bytes:
+        """Return the bytes of ``file``; threads may read at once. Raises :class:`Problem`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Two files that belong together, the id of the job they may become, and the id that the client has for them."""
+    """Two files that belong together, the id of the job they may become, and the id that the client has for them.
+
+    ``params`` are its own ones, or None for the batch's. ``told_as`` names it when it is refused.
+    """
 
     job_id: str
     custom_id: str | None
     image: File
     mask: File
+    told_as: str
+    params: Params | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +78,9 @@ class Stored:
     keys: Mapping[str, str]
 
 
-def upload(image: File, mask: File, custom_id: str | None) -> Upload:
+def upload(image: File, mask: File, custom_id: str | None, told_as: str | None = None, **own: Any) -> Upload:
     """Give a pair the id of the job it may become: in the order of these calls jobs are listed."""
-    return Upload(ids.new(ids.Kind.JOB), custom_id, image, mask)
+    return Upload(ids.new(ids.Kind.JOB), custom_id, image, mask, told_as or names.clean(image.name), **own)
 
 
 def find_pairs(files: Sequence[File], mask_suffix: str) -> tuple[list[Upload], list[Rejection]]:
@@ -70,37 +88,66 @@ def find_pairs(files: Sequence[File], mask_suffix: str) -> tuple[list[Upload], l
     named = {names.clean(file.name): file for file in files}
     junk = {name for name in named if names.is_junk(name)}
     pairs, rejected = pair((name for file in files if (name := names.clean(file.name)) not in junk), mask_suffix)
-    rejected += [_reject(name, IGNORED, "an operating system's own file") for name in sorted(junk)]
+    rejected += ignored(junk, "an operating system's own file")
     uploads = []
     for found in pairs:
         if len(found.name) > CUSTOM_ID_LENGTH:
-            rejected.append(_reject(found.image, "name_too_long", f"more than {CUSTOM_ID_LENGTH} characters"))
+            rejected.append(reject(found.image, "name_too_long", f"more than {CUSTOM_ID_LENGTH} characters"))
         else:
             uploads.append(upload(named[found.image], named[found.mask], found.name))
     return uploads, rejected
 
 
-def check_all(form: Form, uploads: Sequence[Upload], params: Params) -> list[Rejection]:
+def ignored(unused: Collection[str], why: str) -> list[Rejection]:
+    """Return the rejections of files that are no item; of very many the first are named and the others counted."""
+    return shortened([reject(name, IGNORED, why) for name in sorted(unused)], most=IGNORED_TOLD)
+
+
+def check_all(source: Source, uploads: Sequence[Upload], params: Params) -> list[Rejection]:
     """Return why pairs cannot be worked on, and store none."""
 
     def check(one: Upload) -> None:
         with _turn:
-            _check(form, one, params)
+            _check(source, one, params)
 
-    found = _workers.map(lambda one: _unless_faulty(lambda: check(one), one), uploads)
-    return [one for one in found if isinstance(one, Rejection)]
+    return [one for one in _each(check, uploads) if isinstance(one, Rejection)]
 
 
-def take_all(form: Form, uploads: Sequence[Upload], params: Params) -> tuple[list[Stored], list[Rejection]]:
-    """Check and store many pairs, a few at once; return those that are stored, in their order, and why others are not.
+def take_pages(
+    source: Source, uploads: Iterable[Upload], params: Params, rejected: list[Rejection], size: int
+) -> Generator[list[Stored]]:
+    """Check and store many pairs, a few at once; yield those that are stored, in their order and never none.
 
-    Raises ``StoreUnavailable`` and such.
+    Why others are not is added to ``rejected``. Raises ``StoreUnavailable`` and such.
     """
-    found = list(_workers.map(lambda one: _unless_faulty(lambda: take(form, one, params), one), uploads))
-    return [one for one in found if isinstance(one, Stored)], [one for one in found if isinstance(one, Rejection)]
+    page: list[Stored] = []
+    for one in _each(lambda upload: take(source, upload, params), uploads):
+        if isinstance(one, Rejection):
+            rejected.append(one)
+        else:
+            page.append(one)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
 
 
-def take(form: Form, upload: Upload, params: Params) -> Stored:
+def _each(work: Callable[[Upload], T], uploads: Iterable[Upload]) -> Iterator[T | Rejection]:
+    """Do the work for each, a few at once and a few ahead of the caller; nothing is under way after the end."""
+    ahead: deque[Future[T | Rejection]] = deque()
+    try:
+        for one in uploads:
+            ahead.append(_workers.submit(_unless_faulty, work, one))
+            if len(ahead) == AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        wait([future for future in ahead if not future.cancel()])
+
+
+def take(source: Source, upload: Upload, params: Params) -> Stored:
     """Decode a pair wholly; if it can be worked on, store it, and what the upstream is sent where that differs.
 
     Raises ``ImageFault``, :class:`Problem` 413 for a file that is too large, and ``StoreUnavailable`` and such.
@@ -108,7 +155,7 @@ def take(form: Form, upload: Upload, params: Params) -> Stored:
     at = f"inputs/{upload.job_id}"
     keys = {}
     with _turn:
-        image, mask, pair = _check(form, upload, params)
+        image, mask, pair = _check(source, upload, params)
         for name, data, sent, facts in (
             ("image", image, pair.sent.image, pair.image),
             ("mask", mask, pair.sent.mask, pair.mask),
@@ -122,8 +169,9 @@ def take(form: Form, upload: Upload, params: Params) -> Stored:
     return Stored(upload, asdict(pair.image), asdict(pair.mask), pair.warnings, keys)
 
 
-def _check(form: Form, upload: Upload, params: Params) -> tuple[bytes, bytes, imaging.Pair]:
-    image, mask = form.read(upload.image), form.read(upload.mask)
+def _check(source: Source, upload: Upload, params: Params) -> tuple[bytes, bytes, imaging.Pair]:
+    image, mask = source.read(upload.image), source.read(upload.mask)
+    params = upload.params or params
     pair = imaging.check(
         image,
         mask,
@@ -134,23 +182,23 @@ def _check(form: Form, upload: Upload, params: Params) -> tuple[bytes, bytes, im
     return image, mask, pair
 
 
-def _unless_faulty(work: Callable[[], T], candidate: Upload) -> T | Rejection:
+def _unless_faulty(work: Callable[[Upload], T], candidate: Upload) -> T | Rejection:
     try:
-        return work()
+        return work(candidate)
     except (ImageFault, Problem) as fault:
-        return _reject(names.clean(candidate.image.name), fault.code, fault.detail)
+        return reject(candidate.told_as, fault.code, fault.detail)
 
 
 def known(tx: Transaction, batch_id: str, uploads: Iterable[Upload]) -> set[str | None]:
     """Return those of the uploads' custom ids that the batch has already."""
-    asked = {one.custom_id for one in uploads}
-    return set(tx.scalars(select(Job.custom_id).where(Job.batch_id == batch_id, Job.custom_id.in_(asked))))
+    asked = [one.custom_id for one in uploads]
+    return set(tx.scalars(select(Job.custom_id).where(Job.batch_id == batch_id, Job.custom_id == func.any(asked))))
 
 
 def duplicates(uploads: Iterable[Upload], known_ids: Collection[str | None]) -> list[Rejection]:
     """Return the rejections of those uploads that the batch has already."""
     return [
-        _reject(names.clean(one.image.name), DUPLICATE, f"the batch has a job {one.custom_id!r} already")
+        reject(one.told_as, DUPLICATE, f"the batch has a job {one.custom_id!r} already")
         for one in uploads
         if one.custom_id in known_ids
     ]
@@ -179,8 +227,8 @@ def insert_jobs(
             position=position,
             custom_id=one.upload.custom_id,
             endpoint_id=endpoint_id,
-            meta=metadata or {},
-            params=params.model_dump(),
+            meta=metadata or dict(one.upload.metadata),
+            params=(one.upload.params or params).model_dump(),
             warnings=list(one.warnings),
             image=dict(one.image),
             mask=dict(one.mask),
@@ -197,5 +245,6 @@ def insert_jobs(
     return rows
 
 
-def _reject(item: str, code: str, detail: str) -> Rejection:
+def reject(item: str, code: str, detail: str) -> Rejection:
+    """Return that an item never became a job, and why."""
     return Rejection(item=item, code=code, detail=detail)

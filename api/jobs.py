@@ -25,7 +25,6 @@ from cleanplate.resources import Page, Params
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import ObjectMissing, content_disposition
 
-METADATA_BYTES = 8 << 10
 LINK_SECONDS = 3600
 WAIT_MOST = 60
 
@@ -37,8 +36,8 @@ router = APIRouter(
 
 
 def _brief(raw: Any) -> Any:
-    if len(raw) > METADATA_BYTES:
-        raise ValueError(f"more than {METADATA_BYTES} bytes")
+    if len(raw) > intake.METADATA_BYTES:
+        raise ValueError(f"more than {intake.METADATA_BYTES} bytes")
     return raw
 
 
@@ -60,7 +59,7 @@ class JobFields(Params):
     responses={
         **example(200, "It has ended, within the time to wait.", examples.JOB, {"Location": "Where the job is."}),
         **example(202, "Accepted; its results will follow.", examples.QUEUED_JOB, {"Location": "Where the job is."}),
-        **answers(400, 403, 413, 415, 507),
+        **answers(400, 403, 408, 413, 415, 507),
         **idempotency.ANSWERS,
     },
     openapi_extra=form(

@@ -36,7 +36,7 @@ class KeyFilters(Paging):
     status_code=201,
     responses={
         **example(201, "The key.", examples.NEW_API_KEY, {"Location": "Where the key is, without itself."}),
-        **answers(413),
+        **answers(408, 413),
         **idempotency.ANSWERS,
     },
 )

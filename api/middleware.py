@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import time
 from contextlib import suppress
 
 import uuid_utils
@@ -17,6 +18,8 @@ PLAIN_BODY_BYTES = 1 << 20
 LINGER_BYTES = 16 << 20
 LINGER_SECONDS = 5.0
 PAGES_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+SLOWEST = 4096
+"""Bytes a second."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
@@ -67,15 +70,18 @@ class Envelope:
 
 
 class BodyLimit:
-    """Refuse a body that is longer than it may be: at once when it says so, else as soon as it turns out.
+    """Refuse a body that is longer than it may be, at once when it says so, and one that does not come.
 
     Multipart bodies, which go to the disk as they come, may hold ``multipart_bytes``; all others, which are read into
-    memory, ``PLAIN_BODY_BYTES``.
+    memory, ``PLAIN_BODY_BYTES``. A client may pause for ``timeout_seconds``, and be slower than ``SLOWEST`` bytes a
+    second for as long altogether. It wraps the envelope, since a body that is answered before its end is read on for a
+    while: most clients listen only after they have sent, and would else see a reset.
     """
 
-    def __init__(self, app: ASGIApp, multipart_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, multipart_bytes: int, timeout_seconds: float) -> None:
         self.app = app
         self.multipart_bytes = multipart_bytes
+        self.timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,28 +90,58 @@ class BodyLimit:
         headers = Headers(scope=scope)
         multipart = headers.get("content-type", "").lower().startswith("multipart/")
         limit = self.multipart_bytes if multipart else PLAIN_BODY_BYTES
-        read = 0
+        declared = int(headers.get("content-length", 0))  # the server has refused what is no number
+        body = _Body(receive, declared, limit, self.timeout_seconds)
+        sent = declared > 0 or "transfer-encoding" in headers
 
-        async def receive_counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > limit:
-                raise await refusal()
-            return message
+        async def send_after_body(message: Message) -> None:
+            if message["type"] == "http.response.start" and sent and not body.ended:
+                waits = "expect" in headers or body.late  # who asks before sending gets the answer at once
+                if waits or not await _read_on(receive):
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
 
-        async def refusal() -> Problem:
-            if "expect" not in headers:  # who asks before sending gets the answer at once
-                await _read_on(receive)
-            return _too_large(limit)
-
-        if int(headers.get("content-length", 0)) > limit:  # the server has refused what is no number
-            raise await refusal()
-        await self.app(scope, receive_counted, send)
+        await self.app(scope, body.receive, send_after_body)
 
 
-async def _read_on(receive: Receive) -> None:
-    """Read and drop a little more: most clients listen only after they have sent, and would else see a reset."""
+class _Body:
+    """The body of one request: ``ended`` tells whether it has come whole, ``late`` whether it is given up."""
+
+    def __init__(self, receive: Receive, declared: int, limit: int, timeout_seconds: float) -> None:
+        self._receive = receive
+        self._declared = declared
+        self._limit = limit
+        self._timeout = self._patience = timeout_seconds
+        self._read = 0
+        self.ended = False
+        self.late = False
+
+    async def receive(self) -> Message:
+        """Return the next message. Raises :class:`Problem` 408 or 413."""
+        if self.ended:
+            return await self._receive()
+        if self._declared > self._limit:
+            raise _too_large(self._limit)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(min(self._timeout, self._patience)):
+                message = await self._receive()
+        except TimeoutError:
+            message = {}
+        size = len(message.get("body", b""))
+        self._patience += size / SLOWEST - (time.monotonic() - began)
+        if not message or self._patience <= 0:
+            self.late = True
+            raise _too_slow(self._timeout)
+        self._read += size
+        self.ended = not message.get("more_body", False)
+        if self._read > self._limit:
+            raise _too_large(self._limit)
+        return message
+
+
+async def _read_on(receive: Receive) -> bool:
+    """Read and drop a little more, and tell whether that was all."""
     left = LINGER_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
@@ -113,10 +149,15 @@ async def _read_on(receive: Receive) -> None:
                 message = await receive()
                 left -= len(message.get("body", b""))
                 if not message.get("more_body"):
-                    return
+                    return True
+    return False
 
 
 def _too_large(limit: int) -> Problem:
-    """Return the answer that also closes the connection: the rest of such a body is not worth reading."""
     detail = f"The body is larger than the {limit} bytes this call takes."
-    return Problem(413, "request_too_large", detail, headers={"Connection": "close"}, extra={"limit_bytes": limit})
+    return Problem(413, "request_too_large", detail, extra={"limit_bytes": limit})
+
+
+def _too_slow(seconds: float) -> Problem:
+    detail = f"The body did not come: nothing for {seconds:g} s, or less than {SLOWEST} bytes a second for longer."
+    return Problem(408, "request_timeout", detail)

@@ -34,6 +34,7 @@ from cleanplate.states import InFlight
 M = TypeVar("M", bound=BaseModel)
 
 UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
+ARCHIVE_TIMEOUT = httpx.Timeout(3600.0, connect=5.0)
 
 
 class Client(WaysOut):
@@ -46,15 +47,21 @@ class Client(WaysOut):
 
     def add_items(self, batch_id: str, files: Sequence[tuple[str, Path | bytes]]) -> Accepted:
         """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
+        return self._add(batch_id, [("files", name, content) for name, content in files], UPLOAD_TIMEOUT)
 
+    def add_archive(self, batch_id: str, archive: Path | bytes) -> Accepted:
+        """Send a ZIP of pairs, with an optional ``manifest.csv``, to an unsealed batch; answered when all is read."""
+        return self._add(batch_id, [("archive", "archive.zip", archive)], ARCHIVE_TIMEOUT)
+
+    def _add(self, batch_id: str, files: Sequence[tuple[str, str, Path | bytes]], timeout: httpx.Timeout) -> Accepted:
         def attempt(key: Key) -> httpx.Response:
             with ExitStack() as opened:
                 parts = [
-                    ("files", (name, opened.enter_context(self._open(content)), "application/octet-stream"))
-                    for name, content in files
+                    (field, (name, opened.enter_context(self._open(content)), "application/octet-stream"))
+                    for field, name, content in files
                 ]
                 path = f"/v1/batches/{batch_id}/items"
-                return self._ask("POST", path, files=parts, headers=key, timeout=UPLOAD_TIMEOUT)
+                return self._ask("POST", path, files=parts, headers=key, timeout=timeout)
 
         return self._create(Accepted, attempt)
 

@@ -21,7 +21,7 @@ Key = dict[str, str]
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 STRANGER_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-TRANSIENT = frozenset({429, 502, 503, 504})
+TRANSIENT = frozenset({408, 429, 502, 503, 504})
 LOOPBACK = ("127.0.0.1", "localhost")
 
 

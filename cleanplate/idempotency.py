@@ -25,6 +25,7 @@ class IdempotencyKey(Base):
     headers: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
     body: Mapped[str | None]
     sealed: Mapped[bool] = mapped_column(server_default=text("false"))
+    begun: Mapped[str | None]  # the batch that it is creating, in several transactions
 
     __table_args__ = (Index("ix_idempotency_keys_created", "created_at"),)
 

@@ -12,6 +12,9 @@ from pathlib import PurePosixPath
 
 from cleanplate.resources import Rejection
 
+NAMED = 5
+"""Names that a fault lists: each of those that are alike has one, and their lengths must not multiply."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -29,34 +32,43 @@ def pair(files: Iterable[str], mask_suffix: str = "_mask") -> tuple[list[Pair], 
     """
     images: dict[str, list[str]] = defaultdict(list)
     masks: dict[str, list[str]] = defaultdict(list)
-    suffix = _key(mask_suffix)
+    suffix = key(mask_suffix)
     for file in sorted(files):
-        key = _key(_stem(file))
-        if key.endswith(suffix) and PurePosixPath(key).name != suffix:
-            masks[key.removesuffix(suffix)].append(file)
+        name = key(stem(file))
+        if name.endswith(suffix) and PurePosixPath(name).name != suffix:
+            masks[name.removesuffix(suffix)].append(file)
         else:
-            images[key].append(file)
+            images[name].append(file)
     pairs, faults = [], []
-    for key in sorted(images.keys() | masks.keys()):
-        match images[key], masks[key]:
+    for name in sorted(images.keys() | masks.keys()):
+        match images[name], masks[name]:
             case [image], [mask]:
-                pairs.append(Pair(unicodedata.normalize("NFC", _stem(image)), image, mask))
+                pairs.append(Pair(custom_id(image), image, mask))
             case [image], []:
                 faults.append(
-                    Rejection(item=image, code="missing_mask", detail=f"{_stem(image)}{mask_suffix}.png is not there")
+                    Rejection(item=image, code="missing_mask", detail=f"{stem(image)}{mask_suffix}.png is not there")
                 )
             case [], [mask]:
                 faults.append(Rejection(item=mask, code="missing_image", detail="the image of this mask is not there"))
             case several, others:
-                detail = f"{', '.join(several + others)} have the same name"
-                faults += [Rejection(item=file, code="ambiguous_pair", detail=detail) for file in several + others]
+                alike = several + others
+                more = f" and {len(alike) - NAMED} more" if len(alike) > NAMED else ""
+                detail = f"{', '.join(alike[:NAMED])}{more} have the same name"
+                faults += [Rejection(item=file, code="ambiguous_pair", detail=detail) for file in alike]
     return pairs, faults
 
 
-def _stem(file: str) -> str:
+def custom_id(image: str) -> str:
+    """Return what an item is called by its image, when nobody says otherwise."""
+    return unicodedata.normalize("NFC", stem(image))
+
+
+def stem(file: str) -> str:
+    """Return the name with its folder and without its extension."""
     path = PurePosixPath(file)
     return str(path.parent / path.stem)
 
 
-def _key(text: str) -> str:
+def key(text: str) -> str:
+    """Return what names that are the same have in common: NFC, without regard to case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())

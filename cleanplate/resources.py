@@ -183,7 +183,8 @@ class Batch(BaseModel):
 class Accepted(BaseModel):
     """The answer to more items: the jobs they became, those that never became one, and the batch as it is now."""
 
-    accepted: list[Job]
+    accepted: list[Job] = Field(description="Of very many the first ones; all are listed at the batch's `jobs`.")
+    accepted_count: int = Field(description="How many they are.")
     rejected: list[Rejection]
     batch: Batch
 

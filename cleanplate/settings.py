@@ -96,7 +96,13 @@ class Settings(BaseSettings):
     )
     max_pixels: int = Field(100_000_000, ge=1, alias="CLEANPLATE_MAX_PIXELS", description="Largest picture, in pixels.")
     max_request_bytes: int = Field(
-        512 << 20, ge=1, alias="CLEANPLATE_MAX_REQUEST_BYTES", description="Largest request body, in bytes."
+        4 << 30, ge=1, alias="CLEANPLATE_MAX_REQUEST_BYTES", description="Largest request body, in bytes."
+    )
+    body_timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        alias="CLEANPLATE_BODY_TIMEOUT_SECONDS",
+        description="How long a client may send nothing of a body it has begun; and it may not trickle for longer.",
     )
     max_request_files: int = Field(
         2000, ge=2, alias="CLEANPLATE_MAX_REQUEST_FILES", description="Most files in one request."
@@ -106,6 +112,18 @@ class Settings(BaseSettings):
         ge=0,
         alias="CLEANPLATE_RATE_LIMIT",
         description="Requests that a team may make in a minute; 0: as many as it likes.",
+    )
+    max_archive_entries: int = Field(
+        50_000, ge=1, alias="CLEANPLATE_MAX_ARCHIVE_ENTRIES", description="Most entries of an archive."
+    )
+    max_archive_bytes: int = Field(
+        16 << 30, ge=1, alias="CLEANPLATE_MAX_ARCHIVE_BYTES", description="Most bytes of an archive's files, unpacked."
+    )
+    max_archive_ratio: float = Field(
+        100.0,
+        ge=1,
+        alias="CLEANPLATE_MAX_ARCHIVE_RATIO",
+        description="Most times its own bytes that an archive's files may have, unpacked.",
     )
     cost_credits: float = Field(
         5.0, ge=0, alias="CLEANPLATE_COST_CREDITS", description="Credits a picture is expected to cost, for quotes."

@@ -162,7 +162,12 @@ class FakeApi(httpx.BaseTransport):
                 self.uploaded.append(found.name)
                 job = self._job(batch_id, found.name, contents[found.image], contents[found.mask])
                 accepted.append(self.jobs.setdefault(job["id"], job))
-        return {"accepted": accepted, "rejected": rejected, "batch": self._batch(batch_id)}
+        return {
+            "accepted": accepted,
+            "accepted_count": len(accepted),
+            "rejected": rejected,
+            "batch": self._batch(batch_id),
+        }
 
     def _job(self, batch_id: str, custom_id: str, image: bytes, mask: bytes) -> dict[str, Any]:
         def picture(content: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import photographs
-from tests.bench import engine, intake, rivals, scale, whole, zipout
+from tests.bench import archive, engine, intake, rivals, scale, whole, zipout
 
 Figures = dict[str, Any]
 Scenario = Callable[[Path], list[Figures]]
@@ -38,6 +38,7 @@ def main() -> None:
         "engine-2000x10": lambda folder: [engine.run(folder, jobs=12000, slots=2000, latency=10.0, stored=False)],
         "intake": lambda folder: [intake.run(folder)],
         "zipout": lambda folder: [zipout.run(folder)],
+        "archive": lambda folder: [archive.run(folder)],
         "scale": scale.run,
     }
     if unknown := set(given.names) - set(scenarios):

@@ -9,6 +9,7 @@ from cleanplate.ids import Kind, new
 from cleanplate.resources import BatchOptions
 from tests import pictures
 from tests.api import Api
+from tests.zips import zipped
 
 IMAGE = pictures.encoded(pictures.scene(), "JPEG")
 MASK = pictures.encoded(pictures.mask_image())
@@ -35,6 +36,16 @@ def test_our_client_sends_a_batch_in_parts_and_understands_every_answer(ours: Cl
         assert ours.job(job.id) == job
         assert ours.batch(batch.id).status == "processing"
         assert ours.upstream().slots == 24
+
+
+def test_our_client_sends_an_archive_as_often_as_it_likes(ours: Client, tmp_path: Path) -> None:
+    path = tmp_path / "photos.zip"
+    path.write_bytes(zipped({"a.jpg": IMAGE, "a_mask.png": MASK, "manifest.csv": b"image,dilate_pixels\na.jpg,3\n"}))
+    with ours:
+        batch = ours.create_batch(BatchOptions(seal=False))
+        first, again = ours.add_archive(batch.id, path), ours.add_archive(batch.id, path.read_bytes())
+        assert ([job.params.dilate_pixels for job in first.accepted], first.accepted_count) == ([3], 1)
+        assert ([one.code for one in again.rejected], again.accepted_count) == (["duplicate_custom_id"], 0)
 
 
 def test_our_client_sends_one_pair(ours: Client) -> None:

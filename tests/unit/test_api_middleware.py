@@ -8,7 +8,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api import middleware
 from api.errors import Problem
-from api.middleware import LINGER_BYTES, PLAIN_BODY_BYTES, BodyLimit, Envelope
+from api.middleware import LINGER_BYTES, PLAIN_BODY_BYTES, SLOWEST, BodyLimit, Envelope
+
+
+def limited(multipart_bytes: int, timeout_seconds: float = 30.0) -> BodyLimit:
+    return BodyLimit(Envelope(read_all), multipart_bytes, timeout_seconds)
 
 
 async def read_all(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,6 +39,18 @@ def call(app: Any, chunks: Iterable[bytes] = (), **headers: str) -> tuple[int, d
     asyncio.run(app({"type": "http", "method": "POST", "path": "/x", "headers": raw}, receive, send))
     told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], told, b"".join(message["body"] for message in sent[1:])
+
+
+def answer_to(receive: Receive, app: BodyLimit) -> tuple[int, dict[str, str]]:
+    """Return status and headers of the answer to a multipart body that comes as ``receive`` says."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"multipart/form-data"), (b"transfer-encoding", b"chunked")]
+    asyncio.run(app({"type": "http", "method": "POST", "path": "/x", "headers": headers}, receive, send))
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
 
 
 def test_a_decent_request_id_is_kept_and_another_is_replaced() -> None:
@@ -69,10 +85,10 @@ def test_what_breaks_after_the_answer_began_breaks_the_connection() -> None:
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
 @pytest.mark.parametrize(("kind", "limit"), [("multipart/form-data", 5000), ("application/json", PLAIN_BODY_BYTES)])
 def test_a_body_may_be_as_long_as_its_kind_allows_and_no_longer(*, declared: bool, kind: str, limit: int) -> None:
-    app = Envelope(BodyLimit(read_all, multipart_bytes=5000))
+    app = limited(5000)
 
     def status(length: int) -> int:
-        length_header = {"content_length": str(length)} if declared else {}
+        length_header = {"content_length": str(length)} if declared else {"transfer_encoding": "chunked"}
         return call(app, (b"x" * (length - 1), b"x"), content_type=kind, **length_header)[0]
 
     assert status(limit) == 200
@@ -82,7 +98,7 @@ def test_a_body_may_be_as_long_as_its_kind_allows_and_no_longer(*, declared: boo
 def test_what_is_too_long_is_read_for_a_while_unless_the_client_asked_first() -> None:
     def left_unread(chunks: int, **headers: str) -> int:
         unread = iter([bytes(1 << 20)] * chunks)
-        app = Envelope(BodyLimit(read_all, multipart_bytes=10))
+        app = limited(10)
         call(app, unread, content_type="multipart/form-data", content_length=str(chunks << 20), **headers)
         return len(list(unread))
 
@@ -106,15 +122,15 @@ def test_a_client_that_stalls_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
 
         headers = [(b"content-length", b"9999999")]
         scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
-        await Envelope(BodyLimit(read_all, multipart_bytes=10))(scope, stall, send)
+        await limited(10)(scope, stall, send)
         return sent
 
     assert asyncio.run(run())[0]["status"] == 413
 
 
 def test_who_sends_too_much_is_told_the_limit_and_cut_off() -> None:
-    app = Envelope(BodyLimit(read_all, multipart_bytes=10))
-    _, headers, body = call(app, content_type="multipart/form-data", content_length="11")
+    chunks = [bytes(1 << 20)] * (1 + (LINGER_BYTES >> 20))
+    _, headers, body = call(limited(10), chunks, content_type="multipart/form-data", content_length="99999999")
     assert json.loads(body)["code"] == "request_too_large"
     assert json.loads(body)["limit_bytes"] == 10
     assert headers["connection"] == "close"
@@ -137,3 +153,66 @@ def test_a_page_runs_nothing_that_it_does_not_name(kind: str, given: str | None,
     _, headers, _ = call(Envelope(page))
     assert headers.get("content-security-policy") == shown
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_body_that_nobody_reads_does_not_cost_the_connection() -> None:
+    async def deaf(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"fine"})
+
+    assert "connection" not in call(BodyLimit(deaf, 10, 1.0), [b"{}"], content_length="2")[1]
+
+
+class Clock:
+    """A client that takes its time: so many seconds go by before each chunk of its body."""
+
+    def __init__(self, seconds: float, size: int, chunks: int) -> None:
+        self.now, self._seconds, self._size, self._left = 0.0, seconds, size, chunks
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def receive(self) -> Message:
+        self.now += self._seconds
+        self._left -= 1
+        return {"type": "http.request", "body": bytes(self._size), "more_body": self._left > 0}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "chunks", "status"),
+    [(1.0, SLOWEST + 1, 100, 200), (1.0, 1, 29, 200), (1.0, 1, 100, 408), (1.0, SLOWEST // 2, 100, 408)],
+    ids=["slow", "very slow and short", "a byte a second", "half as slow as one may be"],
+)
+def test_a_client_may_be_slow_and_may_not_trickle(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, size: int, chunks: int, status: int
+) -> None:
+    clock = Clock(seconds, size, chunks)
+    monkeypatch.setattr(middleware.time, "monotonic", clock.monotonic)
+    answered, told = answer_to(clock.receive, limited(10**9))
+    assert answered == status
+    assert ("connection" in told) == (status == 408)
+
+
+def test_a_client_that_sends_nothing_is_told_so() -> None:
+    async def stall() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    assert answer_to(stall, limited(10, timeout_seconds=0.01))[0] == 408
+
+
+def test_nobody_waits_for_more_of_a_body_that_has_come() -> None:
+    """The application asks on whether the client has gone, for as long as its answer takes."""
+    messages = [{"type": "http.request", "body": b"x", "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.sleep(0.05)
+        return {"type": "http.disconnect"}
+
+    async def outlast(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_all(scope, receive, send)
+        assert (await receive())["type"] == "http.disconnect"
+
+    assert answer_to(receive, BodyLimit(outlast, 10, 0.01))[0] == 200

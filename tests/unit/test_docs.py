@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from api.archive import members
 from cleanplate.outcomes import ERROR_MEANINGS, ErrorCode
 from cleanplate.settings import Settings
 from worker import notify
@@ -86,6 +87,17 @@ def test_every_promise_that_is_claimed_to_be_held_has_the_story_that_is_named() 
     }
     assert claimed == marked
     assert {number for number, _ in claimed} >= {*range(1, 10), *range(11, 21), 26, 27, 28}
+
+
+def test_everything_that_can_be_wrong_with_an_archive_stands_in_the_guide() -> None:
+    told = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    codes = set(members.FAULTS)
+    for name in ("archive/directory.py", "archive/manifest.py", "incoming.py"):
+        source = (ROOT / "api" / name).read_text(encoding="utf-8")
+        codes |= set(re.findall(r'(?:rejected\(|reject\(row.at, |, )"((?:manifest_)?[a-z]+_[a-z_0-9]+)"', source))
+        codes |= set(re.findall(r'rejected\("(\w+)"', source))
+    assert len(codes) > 20
+    assert {code for code in codes if f"`{code}`" not in told} == set()
 
 
 def test_decisions_are_numbered_without_a_gap() -> None:

@@ -1,0 +1,138 @@
+"""Items into a batch, page by page: the first may be submitted while others of the same request are still taken in.
+
+Each page is one transaction: its jobs, their turns and the batch's total. A batch is sealed with its last page, so one
+whose request did not come to its end is open and has what was taken until then.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import func, select, update
+
+from api import intake
+from api.errors import Problem, findings, not_found, shortened, translate
+from api.intake import Source, Stored, Upload
+from cleanplate import batches, db
+from cleanplate.models import Batch, Job
+from cleanplate.resources import BatchOptions, Rejection
+
+PAGE: Final = 50
+"""Pairs that are committed at once."""
+JOBS_TOLD: Final = 200
+"""Jobs that an answer lists; all of them are in the batch's own list."""
+REJECTED_TOLD: Final = 10_000
+"""Items in no job that an answer and the batch list."""
+
+
+@dataclass(slots=True)
+class Admitted:
+    """What became of a request's items: the first jobs, how many there are, and why others are none."""
+
+    rejected: list[Rejection]
+    jobs: list[Job] = field(default_factory=list)
+    count: int = 0
+
+
+def page_size(uploads: Sequence[Upload], options: BatchOptions) -> int:
+    """Return how many are committed at once: all of them if the batch is to be taken whole or not at all."""
+    return max(1, len(uploads)) if options.atomic else PAGE
+
+
+def check(source: Source, uploads: Sequence[Upload], rejected: Sequence[Rejection], options: BatchOptions) -> None:
+    """Raise :class:`Problem` 422 if the batch is to be taken whole or not at all, and cannot be taken whole."""
+    if not options.atomic:
+        return
+    ahead = [*rejected, *intake.check_all(source, uploads, options.params)]
+    if grave := [one for one in ahead if one.code not in intake.HARMLESS]:
+        detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
+        raise Problem(422, "batch_rejected", detail, errors=findings(grave))
+
+
+def insert(tx: db.Transaction, row: Batch, stored: Sequence[Stored], options: BatchOptions, to: Admitted) -> None:
+    """Write the jobs of a batch whose row is locked. In parts, since rows of ten thousand jobs fill the memory."""
+    for start in range(0, len(stored), PAGE):
+        part = stored[start : start + PAGE]
+        jobs = intake.insert_jobs(tx, part, options.params, tenant_id=row.tenant_id, batch=row)
+        row.total += len(jobs)
+        to.count += len(jobs)
+        for job in jobs:
+            tx.expunge(job)
+        to.jobs += jobs[: JOBS_TOLD - len(to.jobs)]
+
+
+def add(tenant_id: str, batch_id: str, pages: Iterable[list[Stored]], options: BatchOptions, to: Admitted) -> None:
+    """Add pages of items to an open batch, but for those that it has.
+
+    If it is sealed or cancelled meanwhile, the rest is rejected, or raises :class:`Problem` 409 when that is all.
+    """
+    for stored in pages:
+        with db.transaction() as tx:
+            row = find(tx, tenant_id, batch_id, lock=True)
+            if why := closed(row):
+                if not to.count:
+                    raise why
+                to.rejected.append(
+                    intake.reject("the rest", why.code, f"{why.detail} {to.count} of these came before.")
+                )
+                return
+            late = intake.known(tx, batch_id, [one.upload for one in stored])
+            to.rejected += intake.duplicates([one.upload for one in stored], late)
+            insert(tx, row, [one for one in stored if one.upload.custom_id not in late], options, to)
+
+
+def finish(tx: db.Transaction, batch_id: str, rejected: Sequence[Rejection], *, seal: bool) -> Batch:
+    """Write down, once each, why items are in no job, seal the batch if it is to be, and end it if nothing is left."""
+    row = tx.get_one(Batch, batch_id, with_for_update={"key_share": True}, populate_existing=True)
+    told = [one.model_dump() for one in rejections([one for one in rejected if one.code != intake.DUPLICATE])]
+    before = {tuple(sorted(one.items())) for one in row.rejected}
+    new = [one for one in told if tuple(sorted(one.items())) not in before]
+    row.rejected = [*row.rejected, *new][: REJECTED_TOLD + 1]
+    tx.flush()
+    if seal:
+        tx.execute(
+            update(Batch).where(Batch.id == batch_id).values(sealed_at=func.coalesce(Batch.sealed_at, func.now()))
+        )
+        batches.settle(tx, batch_id)
+    tx.refresh(row)
+    return row
+
+
+def rejections(rejected: Sequence[Rejection]) -> list[Rejection]:
+    """Return what an answer tells of items that are in no job."""
+    return shortened(rejected, most=REJECTED_TOLD)
+
+
+def interrupted(error: Exception, batch_id: str) -> Exception:
+    """Return what to raise for a request that ended in the middle: it says where the items are that were taken."""
+    told = translate(error)
+    if told is None:
+        return error
+    detail = f"{told.detail} What was taken is in the batch {batch_id}, which is open: send it the same items again."
+    return Problem(
+        told.status,
+        told.code,
+        detail,
+        title=told.title,
+        errors=told.errors,
+        headers={**(told.headers or {}), "Location": f"/v1/batches/{batch_id}"},
+        extra={**told.extra, "batch_id": batch_id},
+    )
+
+
+def find(tx: db.Transaction, tenant_id: str, batch_id: str, *, lock: bool = False) -> Batch:
+    """Return the tenant's batch, on request locked. Raises :class:`Problem` 404."""
+    query = select(Batch).where(Batch.id == batch_id, Batch.tenant_id == tenant_id, Batch.deleted_at.is_(None))
+    row = tx.scalars(query.with_for_update(key_share=True) if lock else query).first()
+    if row is None:
+        raise not_found("batch")
+    return row
+
+
+def closed(row: Batch) -> Problem | None:
+    """Return why no more items can come to the batch, or None."""
+    if row.cancelling is not None:
+        return Problem(409, "batch_cancelled", "The batch is cancelled: no more items can come to it.")
+    if row.sealed_at is not None:
+        return Problem(409, "batch_sealed", "The batch is sealed: no more items can come to it.")
+    return None
