@@ -2,20 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
-    CTE,
     ColumnElement,
+    Double,
     Integer,
     Select,
     Text,
     Update,
+    bindparam,
     cast,
     func,
     insert,
-    literal,
     literal_column,
     select,
     true,
@@ -25,7 +26,7 @@ from sqlalchemy import (
 from cleanplate import accounts, outbox, resources, settings
 from cleanplate.db import Transaction
 from cleanplate.models import Account, Batch, BatchEnd, Job
-from cleanplate.states import PROCESSING
+from cleanplate.states import PROCESSING, TERMINAL, State
 
 REJECTED_TOLD = 20
 """Rejections that a webhook carries, so that it stays small; the batch itself lists them all."""
@@ -41,29 +42,39 @@ def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
     states = Counter((job.batch_id, job.state) for job in finals if job.batch_id)
     for batch_id in sorted({batch_id for batch_id, _ in states if batch_id}):
         here = [job for job in finals if job.batch_id == batch_id]
-        counted = (
-            update(Batch)
-            .where(Batch.id == batch_id)
-            .values(
-                succeeded=Batch.succeeded + states[batch_id, "succeeded"],
-                failed=Batch.failed + states[batch_id, "failed"],
-                cancelled=Batch.cancelled + states[batch_id, "cancelled"],
-                cost_credits=Batch.cost_credits + sum(job.cost_credits for job in here),
-            )
-            .returning(LEFT.label("left"), (Batch.total - LEFT - len(here)).label("before"))
-            .cte("counted")
-        )
-        left = tx.scalar(select(counted.c.left).add_cte(_number(counted, batch_id, [job.id for job in here])))
+        given = {
+            "batch_id": batch_id,
+            "job_ids": [job.id for job in here],
+            "more_cost": sum(job.cost_credits for job in here),
+            **{f"more_{state}": states[batch_id, state] for state in TERMINAL},
+        }
+        left = tx.scalar(_count(), given)
         if left == 0:
             settle(tx, batch_id)
 
 
-def _number(counted: CTE, batch_id: str, job_ids: Sequence[str]) -> CTE:
-    """Return the insert of what ended now into the order of ends, after what ended ``before``."""
-    given = func.unnest(cast(job_ids, ARRAY(Text))).table_valued("job_id", with_ordinality="place").render_derived()
-    numbered = select(literal(batch_id), counted.c.before + cast(given.c.place, Integer), given.c.job_id)
-    numbered = numbered.select_from(counted.join(given, true()))
-    return insert(BatchEnd).from_select(["batch_id", "number", "job_id"], numbered).cte("numbered")
+@lru_cache(maxsize=1)
+def _count() -> Select[int]:
+    """Return the statement that counts and numbers what has ended of ``batch_id``, and tells how many jobs are left."""
+    more = {state: bindparam(f"more_{state}", type_=Integer) for state in TERMINAL}
+    counted = (
+        update(Batch)
+        .where(Batch.id == bindparam("batch_id"))
+        .values(
+            succeeded=Batch.succeeded + more[State.SUCCEEDED],
+            failed=Batch.failed + more[State.FAILED],
+            cancelled=Batch.cancelled + more[State.CANCELLED],
+            cost_credits=Batch.cost_credits + bindparam("more_cost", type_=Double),
+        )
+        .returning(Batch.id, LEFT.label("left"), (Batch.total - LEFT).label("ended"))
+        .cte("counted")
+    )
+    job_ids = bindparam("job_ids", type_=ARRAY(Text))
+    given = func.unnest(job_ids).table_valued("job_id", with_ordinality="place").render_derived()
+    number = counted.c.ended - func.cardinality(job_ids) + cast(given.c.place, Integer)
+    numbered = select(counted.c.id, number, given.c.job_id).select_from(counted.join(given, true()))
+    written = insert(BatchEnd).from_select(["batch_id", "number", "job_id"], numbered).cte("numbered")
+    return select(counted.c.left).add_cte(written)
 
 
 def settle(tx: Transaction, batch_id: str) -> bool:
