@@ -6,8 +6,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, endpoints, errors, health, jobs, upstream
+from api import batches, callbacks, cancel, docs, endpoints, errors, health, idempotency, jobs, keys, upstream
 from api.documentation import API
+from api.fingerprint import Fingerprint
 from api.middleware import BodyLimit, Envelope
 from cleanplate import logs, settings
 
@@ -21,6 +22,7 @@ TAGS = [
     {"name": "batches", "description": "Many pairs that belong together."},
     {"name": "jobs", "description": "One pair on its way."},
     {"name": "webhooks", "description": "Who is told of what happens, signed by Standard Webhooks."},
+    {"name": "api-keys", "description": "Who may call, and what for. Takes a key of scope `admin`."},
     {"name": "upstream", "description": "The account that does the erasing."},
     {"name": "health", "description": "For probes; no key."},
 ]
@@ -36,12 +38,18 @@ def create_app() -> API:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         generate_unique_id_function=_operation_id,
+        docs_url=None,
         redoc_url=None,
-        exception_handlers={HTTPException: errors.answer, RequestValidationError: errors.answer},
+        exception_handlers={
+            HTTPException: errors.answer,
+            RequestValidationError: errors.answer,
+            idempotency.Replayed: idempotency.replay,
+        },
     )
-    for routes in (batches, jobs, cancel, endpoints, upstream, callbacks, health):
+    for routes in (docs, batches, jobs, cancel, endpoints, keys, upstream, callbacks, health):
         app.include_router(routes.router)
     config = settings.get()
+    app.add_middleware(Fingerprint)
     app.add_middleware(Envelope)
     app.add_middleware(BodyLimit, multipart_bytes=config.max_request_bytes, timeout_seconds=config.body_timeout_seconds)
     return app

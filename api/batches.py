@@ -7,12 +7,13 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
 
-from api import admission, examples, incoming, intake, receivers
+from api import admission, examples, idempotency, incoming, intake, receivers
 from api.admission import Admitted
 from api.auth import Authenticated, caller
 from api.documentation import REF, answers, example, file, form
 from api.errors import Problem, findings, invalid, not_found
 from api.forms import Form, Multipart
+from api.idempotency import Once
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, filtered, page
 from cleanplate import batches, db, ids, resources
@@ -25,7 +26,7 @@ router = APIRouter(
 
 FILES = {"type": "array", "items": file("`NAME.ext` and its mask `NAME_mask.png`, and so on.")}
 ARCHIVE = file("In place of `files`, a ZIP of the same; it may have a `manifest.csv`.")
-WRITES = answers(400, 403, 408, 413, 415, 507)
+WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS
 
 
 @router.post(
@@ -41,7 +42,7 @@ WRITES = answers(400, 403, 408, 413, 415, 507)
         encoding={"options": {"contentType": "application/json"}},
     ),
 )
-def create_batch(who: Authenticated, sent: Multipart, response: Response) -> resources.Batch:
+def create_batch(who: Authenticated, sent: Multipart, once: Once, response: Response) -> resources.Batch:
     """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why."""
     options = _options(sent)
     if options.webhook_url is not None:
@@ -60,8 +61,8 @@ def create_batch(who: Authenticated, sent: Multipart, response: Response) -> res
             admission.insert(tx, row, stored, options, admitted)
             if whole := len(uploads) <= size:
                 row = admission.finish(tx, row.id, rejected, seal=options.seal)
-            batch = batches.resource(tx, row, secret=secret)
-        response.headers["Location"] = f"/v1/batches/{batch.id}"
+            response.headers["Location"] = f"/v1/batches/{row.id}"
+            batch = once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
         if whole:
             return batch
         try:
@@ -79,7 +80,7 @@ def create_batch(who: Authenticated, sent: Multipart, response: Response) -> res
     responses={**example(202, "What became of each item.", examples.ACCEPTED), **WRITES, **answers(404, 409)},
     openapi_extra=form({"files": FILES, "archive": ARCHIVE}, required=[]),
 )
-def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, base: BaseUrl) -> Accepted:
+def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, once: Once, base: BaseUrl) -> Accepted:
     """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated."""
     sent.only(files=incoming.FIELDS, fields=())
     with db.transaction() as tx:
@@ -99,8 +100,9 @@ def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, base: Ba
         admission.add(who.tenant_id, batch_id, pages, options, admitted)
     with db.transaction() as tx:
         batch = batches.resource(tx, admission.finish(tx, batch_id, rejected, seal=False))
-    jobs = [resources.job(job, base) for job in admitted.jobs]
-    return Accepted(accepted=jobs, accepted_count=admitted.count, rejected=admission.rejections(rejected), batch=batch)
+        accepted = [resources.job(job, base) for job in admitted.jobs]
+        told = admission.rejections(rejected)
+        return once.keep(tx, Accepted(accepted=accepted, accepted_count=admitted.count, rejected=told, batch=batch))
 
 
 @router.post("/{batch_id}/seal", responses=example(200, "The batch.", examples.BATCH) | answers(403, 404))

@@ -119,6 +119,12 @@ class Settings(BaseSettings):
         alias="CLEANPLATE_MAX_ARCHIVE_RATIO",
         description="Most times its own bytes that an archive's files may have, unpacked.",
     )
+    rate_limit: int = Field(
+        12_000,
+        ge=0,
+        alias="CLEANPLATE_RATE_LIMIT",
+        description="Requests that a team may make in a minute; 0: as many as it likes.",
+    )
     cost_credits: float = Field(
         5.0, ge=0, alias="CLEANPLATE_COST_CREDITS", description="Credits a picture is expected to cost, for quotes."
     )

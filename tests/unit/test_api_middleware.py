@@ -197,3 +197,22 @@ def test_nobody_waits_for_more_of_a_body_that_has_come() -> None:
         assert (await receive())["type"] == "http.disconnect"
 
     assert answer_to(receive, BodyLimit(outlast, 10, 0.01))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "shown"),
+    [
+        ("application/json", None, None),
+        ("text/html; charset=utf-8", None, middleware.PAGES_POLICY),
+        ("text/html", "script-src 'self'", "script-src 'self'"),
+    ],
+)
+def test_a_page_runs_nothing_that_it_does_not_name(kind: str, given: str | None, shown: str | None) -> None:
+    async def page(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = {"content-type": kind} | ({"content-security-policy": given} if given else {})
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    _, headers, _ = call(Envelope(page))
+    assert headers.get("content-security-policy") == shown
+    assert headers["x-content-type-options"] == "nosniff"
