@@ -4,15 +4,16 @@ Each page is one transaction: its jobs, their turns and the batch's total. A bat
 whose request did not come to its end is open and has what was taken until then.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import func, select, update
 
-from api import intake
+from api import intake, remote
 from api.errors import Problem, findings, not_found, shortened, translate
 from api.intake import Source, Stored, Upload
+from api.remote import Remote
 from cleanplate import batches, db
 from cleanplate.models import Batch, Job
 from cleanplate.resources import BatchOptions, Rejection
@@ -34,26 +35,49 @@ class Admitted:
     count: int = 0
 
 
-def page_size(uploads: Sequence[Upload], options: BatchOptions) -> int:
-    """Return how many are committed at once: all of them if the batch is to be taken whole or not at all."""
-    return max(1, len(uploads)) if options.atomic else PAGE
+Item = Upload | Remote
+Taken = Stored | Remote
 
 
-def check(source: Source, uploads: Sequence[Upload], rejected: Sequence[Rejection], options: BatchOptions) -> None:
+def page_size(items: Sequence[Item], options: BatchOptions) -> int:
+    """Return how many are committed at once: all if the batch is taken whole or not at all, or they lie elsewhere."""
+    whole = options.atomic or any(isinstance(one, Remote) for one in items)
+    return max(1, len(items)) if whole else PAGE
+
+
+def pages(
+    source: Source | None, items: Sequence[Item], options: BatchOptions, rejected: list[Rejection]
+) -> Generator[Sequence[Taken]]:
+    """Check and store the pairs that are here; yield them page by page, and those that lie elsewhere as they are.
+
+    Why others are not is added to ``rejected``. Raises as :func:`api.intake.take_pages` does.
+    """
+    if source is None:
+        if remotes := [one for one in items if isinstance(one, Remote)]:
+            yield remotes
+        return
+    uploads = [one for one in items if isinstance(one, Upload)]
+    yield from intake.take_pages(source, uploads, options.params, rejected, page_size(items, options))
+
+
+def check(source: Source | None, items: Sequence[Item], rejected: Sequence[Rejection], options: BatchOptions) -> None:
     """Raise :class:`Problem` 422 if the batch is to be taken whole or not at all, and cannot be taken whole."""
     if not options.atomic:
         return
-    ahead = [*rejected, *intake.check_all(source, uploads, options.params)]
+    uploads = [one for one in items if isinstance(one, Upload)]
+    ahead = [*rejected, *(intake.check_all(source, uploads, options.params) if source is not None else ())]
     if grave := [one for one in ahead if one.code not in intake.HARMLESS]:
         detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
         raise Problem(422, "batch_rejected", detail, errors=findings(grave))
 
 
-def insert(tx: db.Transaction, row: Batch, stored: Sequence[Stored], options: BatchOptions, to: Admitted) -> None:
+def insert(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: BatchOptions, to: Admitted) -> None:
     """Write the jobs of a batch whose row is locked. In parts, since rows of ten thousand jobs fill the memory."""
-    for start in range(0, len(stored), PAGE):
-        part = stored[start : start + PAGE]
-        jobs = intake.insert_jobs(tx, part, options.params, tenant_id=row.tenant_id, batch=row)
+    for start in range(0, len(taken), PAGE):
+        part = taken[start : start + PAGE]
+        stored = [one for one in part if isinstance(one, Stored)]
+        jobs = intake.insert_jobs(tx, stored, options.params, tenant_id=row.tenant_id, batch=row)
+        jobs += remote.insert_jobs(tx, [one for one in part if isinstance(one, Remote)], options.params, row)
         row.total += len(jobs)
         to.count += len(jobs)
         for job in jobs:
@@ -61,24 +85,28 @@ def insert(tx: db.Transaction, row: Batch, stored: Sequence[Stored], options: Ba
         to.jobs += jobs[: JOBS_TOLD - len(to.jobs)]
 
 
-def add(tenant_id: str, batch_id: str, pages: Iterable[list[Stored]], options: BatchOptions, to: Admitted) -> None:
-    """Add pages of items to an open batch, but for those that it has.
+def add(tenant_id: str, batch_id: str, pages: Iterable[Sequence[Taken]], options: BatchOptions, to: Admitted) -> None:
+    """Add pages of items to an open batch, each in a transaction of its own.
 
     If it is sealed or cancelled meanwhile, the rest is rejected, or raises :class:`Problem` 409 when that is all.
     """
-    for stored in pages:
+    for taken in pages:
         with db.transaction() as tx:
             row = find(tx, tenant_id, batch_id, lock=True)
-            if why := closed(row):
-                if not to.count:
-                    raise why
-                to.rejected.append(
-                    intake.reject("the rest", why.code, f"{why.detail} {to.count} of these came before.")
-                )
+            if (why := closed(row)) and to.count:
+                detail = f"{why.detail} {to.count} of these came before."
+                to.rejected.append(intake.reject("the rest", why.code, detail))
                 return
-            late = intake.known(tx, batch_id, [one.upload for one in stored])
-            to.rejected += intake.duplicates([one.upload for one in stored], late)
-            insert(tx, row, [one for one in stored if one.upload.custom_id not in late], options, to)
+            add_page(tx, row, taken, options, to)
+
+
+def add_page(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: BatchOptions, to: Admitted) -> None:
+    """Add items but for those that the batch has, whose row is locked. Raises :class:`Problem` 409 if it is closed."""
+    if why := closed(row):
+        raise why
+    late = intake.known(tx, row.id, taken)
+    to.rejected += intake.duplicates(taken, late)
+    insert(tx, row, [one for one in taken if one.custom_id not in late], options, to)
 
 
 def finish(tx: db.Transaction, batch_id: str, rejected: Sequence[Rejection], *, seal: bool) -> Batch:

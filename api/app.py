@@ -20,7 +20,9 @@ from api import (
     idempotency,
     jobs,
     keys,
+    remote,
     results,
+    uploads,
     upstream,
     usage,
 )
@@ -39,6 +41,7 @@ mask. Every error is `application/problem+json`: branch on its `code`.
 TAGS = [
     {"name": "batches", "description": "Many pairs that belong together."},
     {"name": "jobs", "description": "One pair on its way."},
+    {"name": "uploads", "description": "Files that are put into the store before a batch names them."},
     {"name": "webhooks", "description": "Who is told of what happens, signed by Standard Webhooks."},
     {"name": "api-keys", "description": "Who may call, and what for. Takes a key of scope `admin`."},
     {"name": "upstream", "description": "The account that does the erasing."},
@@ -76,6 +79,7 @@ def create_app() -> API:
         usage,
         cancel,
         deletion,
+        uploads,
         endpoints,
         keys,
         upstream,
@@ -83,10 +87,16 @@ def create_app() -> API:
         health,
     ):
         app.include_router(routes.router)
+    app.include_router(uploads.door)
     config = settings.get()
     app.add_middleware(Fingerprint)
     app.add_middleware(Envelope)
-    app.add_middleware(BodyLimit, multipart_bytes=config.max_request_bytes, timeout_seconds=config.body_timeout_seconds)
+    app.add_middleware(
+        BodyLimit,
+        multipart_bytes=config.max_request_bytes,
+        others={uploads.DOOR: config.max_file_bytes, batches.router.prefix: remote.ITEMS_BYTES},
+        timeout_seconds=config.body_timeout_seconds,
+    )
     return app
 
 

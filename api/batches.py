@@ -1,5 +1,6 @@
 """``/v1/batches``: many pairs in, paired by their names, and how they are doing."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -7,18 +8,21 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
 
-from api import admission, examples, idempotency, incoming, intake, receivers
-from api.admission import Admitted
+from api import admission, examples, idempotency, incoming, intake, receivers, remote
+from api.admission import Admitted, Item
 from api.auth import Authenticated, caller
-from api.documentation import REF, answers, example, file, form
+from api.documentation import REF, answers, example, file, form, or_json
 from api.errors import Problem, findings, invalid, not_found
-from api.forms import Form, Multipart
+from api.forms import Form
 from api.idempotency import Once
+from api.intake import Source
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, filtered, page
+from api.remote import MultipartOrBatch, MultipartOrItems, Sent, SentBatch
 from cleanplate import batches, db, ids, resources
+from cleanplate.items import NewBatch, NewItems
 from cleanplate.models import Batch, Job
-from cleanplate.resources import Accepted, BatchOptions, Page
+from cleanplate.resources import Accepted, BatchOptions, Page, Rejection
 
 router = APIRouter(
     prefix="/v1/batches", tags=["batches"], dependencies=[Depends(caller)], responses=answers(401, 422, 500, 503)
@@ -36,37 +40,43 @@ WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS
         **example(202, "Accepted; results will follow.", examples.NEW_BATCH, {"Location": "Where the batch is."}),
         **WRITES,
     },
-    openapi_extra=form(
-        {"files": FILES, "archive": ARCHIVE, "options": {"$ref": REF.format(model="BatchOptions")}},
-        required=[],
-        encoding={"options": {"contentType": "application/json"}},
+    openapi_extra=or_json(
+        form(
+            {"files": FILES, "archive": ARCHIVE, "options": {"$ref": REF.format(model="BatchOptions")}},
+            required=[],
+            encoding={"options": {"contentType": "application/json"}},
+        ),
+        NewBatch,
     ),
 )
-def create_batch(who: Authenticated, sent: Multipart, once: Once, response: Response) -> resources.Batch:
-    """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why."""
-    options = _options(sent)
+def create_batch(who: Authenticated, sent: MultipartOrBatch, once: Once, response: Response) -> resources.Batch:
+    """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why.
+
+    Or take, as JSON, where each image and its mask lie: they are fetched and checked later, and a job whose pair cannot
+    be worked on fails.
+    """
+    options = sent.options if isinstance(sent, SentBatch) else _options(sent)
     if options.webhook_url is not None:
         receivers.check_url(options.webhook_url)
-    source, uploads, rejected = incoming.find(sent, options)
+    source, items, rejected = _find(who.tenant_id, sent, options)
     batch_id, secret = once.begun, None
     if batch_id is not None:
         with db.transaction() as tx:
-            known = intake.known(tx, batch_id, uploads)
-        uploads = [one for one in uploads if one.custom_id not in known]
-    admission.check(source, uploads, rejected, options)
+            known = intake.known(tx, batch_id, items)
+        items = [one for one in items if one.custom_id not in known]
+    admission.check(source, items, rejected, options)
     admitted = Admitted(rejected)
-    size = admission.page_size(uploads, options)
-    with closing(intake.take_pages(source, uploads, options.params, rejected, size)) as pages:
+    with closing(admission.pages(source, items, options, rejected)) as pages:
         if batch_id is None:
-            stored = next(pages, [])
-            if options.seal and not stored:
+            taken = next(pages, [])
+            if options.seal and not taken:
                 detail = "There is no pair to work on in this batch."
                 raise Problem(422, "no_valid_items", detail, errors=findings(rejected))
             with db.transaction() as tx:
                 row, secret = _begin(tx, who.tenant_id, options)
                 batch_id = row.id
-                admission.insert(tx, row, stored, options, admitted)
-                if len(uploads) <= size:
+                admission.insert(tx, row, taken, options, admitted)
+                if len(items) <= admission.page_size(items, options):
                     row = admission.finish(tx, batch_id, rejected, seal=options.seal)
                     response.headers["Location"] = f"/v1/batches/{batch_id}"
                     return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
@@ -85,32 +95,39 @@ def create_batch(who: Authenticated, sent: Multipart, once: Once, response: Resp
     "/{batch_id}/items",
     status_code=202,
     responses={**example(202, "What became of each item.", examples.ACCEPTED), **WRITES, **answers(404, 409)},
-    openapi_extra=form({"files": FILES, "archive": ARCHIVE}, required=[]),
+    openapi_extra=or_json(form({"files": FILES, "archive": ARCHIVE}, required=[]), NewItems),
 )
-def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, once: Once, base: BaseUrl) -> Accepted:
-    """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated."""
-    sent.only(files=incoming.FIELDS, fields=())
+def add_batch_items(who: Authenticated, batch_id: str, sent: MultipartOrItems, once: Once, base: BaseUrl) -> Accepted:
+    """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated.
+
+    Of JSON that holds only for items with a `custom_id`.
+    """
+    if isinstance(sent, Form):
+        sent.only(files=incoming.FIELDS, fields=())
     with db.transaction() as tx:
         row = admission.find(tx, who.tenant_id, batch_id)
         if why := admission.closed(row):
             raise why
         options = BatchOptions(**row.options)
-    source, uploads, rejected = incoming.find(sent, options)
+    source, items, rejected = _find(who.tenant_id, sent, options)
     with db.transaction() as tx:
-        known = intake.known(tx, batch_id, uploads)
-    rejected += intake.duplicates(uploads, known)
-    uploads = [one for one in uploads if one.custom_id not in known]
-    admission.check(source, uploads, rejected, options)
+        known = intake.known(tx, batch_id, items)
+    rejected += intake.duplicates(items, known)
+    items = [one for one in items if one.custom_id not in known]
+    admission.check(source, items, rejected, options)
     admitted = Admitted(rejected)
-    size = admission.page_size(uploads, options)
-    with closing(intake.take_pages(source, uploads, options.params, rejected, size)) as pages:
-        admission.add(who.tenant_id, batch_id, pages, options, admitted)
-    with db.transaction() as tx:
-        batch = batches.resource(tx, admission.finish(tx, batch_id, rejected, seal=False))
-        jobs = [resources.job(job, base) for job in admitted.jobs]
-        told = admission.rejections(rejected)
-        answer = Accepted(accepted=jobs, accepted_count=admitted.count, rejected=told, batch=batch)
-        return once.keep(tx, answer)
+    with closing(admission.pages(source, items, options, rejected)) as pages:
+        if source is not None:
+            admission.add(who.tenant_id, batch_id, pages, options, admitted)
+        with db.transaction() as tx:
+            for taken in pages:  # what lies elsewhere may have no custom_id to know it by: once, with the answer
+                row = admission.find(tx, who.tenant_id, batch_id, lock=True)
+                admission.add_page(tx, row, taken, options, admitted)
+            batch = batches.resource(tx, admission.finish(tx, batch_id, rejected, seal=False))
+            jobs = [resources.job(job, base) for job in admitted.jobs]
+            told = admission.rejections(rejected)
+            answer = Accepted(accepted=jobs, accepted_count=admitted.count, rejected=told, batch=batch)
+            return once.keep(tx, answer)
 
 
 @router.post("/{batch_id}/seal", responses=example(200, "The batch.", examples.BATCH) | answers(403, 404))
@@ -160,6 +177,16 @@ def _options(sent: Form) -> BatchOptions:
         return BatchOptions.model_validate_json(sent.fields.get("options", "{}"))
     except ValidationError as error:
         raise invalid(error, "/options") from None
+
+
+def _find(
+    tenant_id: str, sent: Form | Sent, options: BatchOptions
+) -> tuple[Source | None, Sequence[Item], list[Rejection]]:
+    """Return where the bytes are, if they came, the items, and why others are none."""
+    if isinstance(sent, Form):
+        return incoming.find(sent, options)
+    with db.transaction() as tx:
+        return None, *remote.find(tx, tenant_id, sent.items)
 
 
 def _begin(tx: db.Transaction, tenant_id: str, options: BatchOptions) -> tuple[Batch, str | None]:

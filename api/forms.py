@@ -7,7 +7,7 @@ what is left to python-multipart.
 import errno
 import os
 import tempfile
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
 from typing import IO, Annotated
 
@@ -83,25 +83,37 @@ def check_size(file: File) -> None:
         raise Problem(413, "file_too_large", detail, extra={"bytes": file.size, "limit_bytes": limit})
 
 
-async def multipart(request: Request) -> AsyncIterator[Form]:
+async def multipart(request: Request) -> AsyncGenerator[Form, None]:
     """Read the request's body to its end. Raises :class:`Problem` 400, 413 or 415, and ``StoreFull``."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
         raise Problem(415, "unsupported_media_type", "Send this as multipart/form-data.")
-    spool = await run_in_threadpool(_spool)
+    file = await run_in_threadpool(spool)
     try:
-        reader = _Reader(Form(spool), settings.get().max_request_files)
+        reader = _Reader(Form(file), settings.get().max_request_files)
         await reader.consume(request, options.get(b"boundary", b""))
         yield reader.form
     finally:
-        await run_in_threadpool(spool.close)  # freeing half a gigabyte takes a while
+        await run_in_threadpool(file.close)  # freeing half a gigabyte takes a while
 
 
 Multipart = Annotated[Form, Depends(multipart, scope="function")]
 
 
-def _spool() -> IO[bytes]:
+def spool() -> IO[bytes]:
+    """Return a file without a name."""
     return tempfile.TemporaryFile(prefix="cleanplate-")
+
+
+def write(spool: IO[bytes], data: bytes | bytearray) -> None:
+    """Write what came of a request. Raises ``StoreFull``."""
+    try:
+        spool.write(data)
+        spool.flush()
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreFull("there is no room to receive the request") from error
+        raise
 
 
 def _malformed(detail: str) -> Problem:
@@ -155,13 +167,7 @@ class _Reader:
             raise _malformed("The multipart body ends before its last boundary.")
 
     def _write(self) -> None:
-        try:
-            self.form.spool.write(self._unwritten)
-            self.form.spool.flush()
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise StoreFull("there is no room to receive the request") from error
-            raise
+        write(self.form.spool, self._unwritten)
         self._written += len(self._unwritten)
         self._unwritten.clear()
 

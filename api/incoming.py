@@ -15,6 +15,7 @@ from api.errors import Problem
 from api.forms import ARCHIVE, File, Form
 from api.intake import Source, Upload
 from cleanplate import pairing, settings
+from cleanplate.items import CUSTOM_ID_LENGTH, METADATA_BYTES
 from cleanplate.resources import BatchOptions, Params, Rejection
 
 FIELDS = frozenset({ARCHIVE, "files"})
@@ -112,10 +113,10 @@ def _upload(row: manifest.Row, found: Sequence[File | Rejection], defaults: Para
         case _:
             return next(one for one in found if isinstance(one, Rejection))
     custom_id = row.custom_id or pairing.custom_id(names.clean(image.name))
-    if len(custom_id) > intake.CUSTOM_ID_LENGTH:
-        return intake.reject(row.at, "name_too_long", f"more than {intake.CUSTOM_ID_LENGTH} characters")
-    if manifest.size_of(row.metadata) > intake.METADATA_BYTES:
-        return intake.reject(row.at, "invalid_metadata", f"more than {intake.METADATA_BYTES} bytes")
+    if len(custom_id) > CUSTOM_ID_LENGTH:
+        return intake.reject(row.at, "name_too_long", f"more than {CUSTOM_ID_LENGTH} characters")
+    if manifest.size_of(row.metadata) > METADATA_BYTES:
+        return intake.reject(row.at, "invalid_metadata", f"more than {METADATA_BYTES} bytes")
     try:
         params = row.params_over(defaults)
     except ValidationError as error:

@@ -13,14 +13,15 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import func, insert, select
 
-from api import names, order
+from api import names
 from api.errors import Problem, shortened
 from api.forms import File
 from api.store import store
-from cleanplate import ids, settings
+from cleanplate import ids, inputs, order
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
 from cleanplate.imaging.faults import ImageFault
+from cleanplate.items import CUSTOM_ID_LENGTH
 from cleanplate.models import Batch, Job, JobEvent
 from cleanplate.pairing import pair
 from cleanplate.resources import Params, Rejection
@@ -31,10 +32,7 @@ T = TypeVar("T")
 AT_ONCE = 4
 AHEAD = 4 * AT_ONCE
 """Pairs that are handed to the workers before the first of them is asked for."""
-CUSTOM_ID_LENGTH = 255
-METADATA_BYTES = 8 << 10
 IGNORED_TOLD = 20
-PNG_SIGNATURE = b"\x89PNG"
 DUPLICATE = "duplicate_custom_id"
 IGNORED = "ignored_file"
 HARMLESS = frozenset({DUPLICATE, IGNORED})
@@ -51,18 +49,28 @@ class Source(Protocol):
         """Return the bytes of ``file``; threads may read at once. Raises :class:`Problem`."""
 
 
+class Candidate(Protocol):
+    """What may become a job: the client's id for it, and what to call it in an answer."""
+
+    @property
+    def custom_id(self) -> str | None: ...
+
+    @property
+    def name(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """Two files that belong together, the id of the job they may become, and the id that the client has for them.
 
-    ``params`` are its own ones, or None for the batch's. ``told_as`` names it when it is refused.
+    ``params`` are its own ones, or None for the batch's. ``name`` is what to call it in an answer.
     """
 
     job_id: str
     custom_id: str | None
     image: File
     mask: File
-    told_as: str
+    name: str
     params: Params | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -77,10 +85,18 @@ class Stored:
     warnings: Sequence[str]
     keys: Mapping[str, str]
 
+    @property
+    def custom_id(self) -> str | None:
+        return self.upload.custom_id
 
-def upload(image: File, mask: File, custom_id: str | None, told_as: str | None = None, **own: Any) -> Upload:
+    @property
+    def name(self) -> str:
+        return self.upload.name
+
+
+def upload(image: File, mask: File, custom_id: str | None, name: str | None = None, **own: Any) -> Upload:
     """Give a pair the id of the job it may become: in the order of these calls jobs are listed."""
-    return Upload(ids.new(ids.Kind.JOB), custom_id, image, mask, told_as or names.clean(image.name), **own)
+    return Upload(ids.new(ids.Kind.JOB), custom_id, image, mask, name or names.clean(image.name), **own)
 
 
 def find_pairs(files: Sequence[File], mask_suffix: str) -> tuple[list[Upload], list[Rejection]]:
@@ -152,54 +168,35 @@ def take(source: Source, upload: Upload, params: Params) -> Stored:
 
     Raises ``ImageFault``, :class:`Problem` 413 for a file that is too large, and ``StoreUnavailable`` and such.
     """
-    at = f"inputs/{upload.job_id}"
-    keys = {}
     with _turn:
         image, mask, pair = _check(source, upload, params)
-        for name, data, sent, facts in (
-            ("image", image, pair.sent.image, pair.image),
-            ("mask", mask, pair.sent.mask, pair.mask),
-        ):
-            keys[f"{name}_key"] = keys[f"send_{name}_key"] = f"{at}/{name}"
-            store().put(keys[f"{name}_key"], data, media_type=f"image/{facts.format}")
-            if sent != data:
-                keys[f"send_{name}_key"] = f"{at}/send-{name}"
-                kind = "png" if sent.startswith(PNG_SIGNATURE) else "jpeg"
-                store().put(keys[f"send_{name}_key"], sent, media_type=f"image/{kind}")
+        keys = inputs.put(store(), upload.job_id, image, mask, pair)
     return Stored(upload, asdict(pair.image), asdict(pair.mask), pair.warnings, keys)
 
 
 def _check(source: Source, upload: Upload, params: Params) -> tuple[bytes, bytes, imaging.Pair]:
     image, mask = source.read(upload.image), source.read(upload.mask)
-    params = upload.params or params
-    pair = imaging.check(
-        image,
-        mask,
-        max_pixels=settings.get().max_pixels,
-        mask_invert=params.mask_invert,
-        output_format=params.output_format,
-    )
-    return image, mask, pair
+    return image, mask, inputs.check(image, mask, upload.params or params)
 
 
 def _unless_faulty(work: Callable[[Upload], T], candidate: Upload) -> T | Rejection:
     try:
         return work(candidate)
     except (ImageFault, Problem) as fault:
-        return reject(candidate.told_as, fault.code, fault.detail)
+        return reject(candidate.name, fault.code, fault.detail)
 
 
-def known(tx: Transaction, batch_id: str, uploads: Iterable[Upload]) -> set[str | None]:
-    """Return those of the uploads' custom ids that the batch has already."""
-    asked = [one.custom_id for one in uploads]
+def known(tx: Transaction, batch_id: str, candidates: Iterable[Candidate]) -> set[str | None]:
+    """Return those of the candidates' custom ids that the batch has already."""
+    asked = [one.custom_id for one in candidates if one.custom_id is not None]
     return set(tx.scalars(select(Job.custom_id).where(Job.batch_id == batch_id, Job.custom_id == func.any(asked))))
 
 
-def duplicates(uploads: Iterable[Upload], known_ids: Collection[str | None]) -> list[Rejection]:
-    """Return the rejections of those uploads that the batch has already."""
+def duplicates(candidates: Iterable[Candidate], known_ids: Collection[str | None]) -> list[Rejection]:
+    """Return the rejections of those candidates that the batch has already."""
     return [
-        reject(one.told_as, DUPLICATE, f"the batch has a job {one.custom_id!r} already")
-        for one in uploads
+        reject(one.name, DUPLICATE, f"the batch has a job {one.custom_id!r} already")
+        for one in candidates
         if one.custom_id in known_ids
     ]
 

@@ -20,6 +20,7 @@ from api.listening import Exchange
 from api.listing import JobFilters, filtered, page
 from api.store import store
 from cleanplate import db, resources
+from cleanplate.items import CUSTOM_ID_LENGTH, METADATA_BYTES
 from cleanplate.models import Job
 from cleanplate.resources import Page, Params
 from cleanplate.states import TERMINAL, State
@@ -36,17 +37,15 @@ router = APIRouter(
 
 
 def _brief(raw: Any) -> Any:
-    if len(raw) > intake.METADATA_BYTES:
-        raise ValueError(f"more than {intake.METADATA_BYTES} bytes")
+    if len(raw) > METADATA_BYTES:
+        raise ValueError(f"more than {METADATA_BYTES} bytes")
     return raw
 
 
 class JobFields(Params):
     """The fields of a job's form beside its two files."""
 
-    custom_id: str | None = Field(
-        None, min_length=1, max_length=intake.CUSTOM_ID_LENGTH, description="Your name for it."
-    )
+    custom_id: str | None = Field(None, min_length=1, max_length=CUSTOM_ID_LENGTH, description="Your name for it.")
     metadata: Annotated[Json[dict[str, Any]], BeforeValidator(_brief)] = Field(
         {}, description="A JSON object of yours that comes back with the job."
     )

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
@@ -73,23 +75,35 @@ class BodyLimit:
     """Refuse a body that is longer than it may be, at once when it says so, and one that does not come.
 
     Multipart bodies, which go to the disk as they come, may hold ``multipart_bytes``; all others, which are read into
-    memory, ``PLAIN_BODY_BYTES``. A client may pause for ``timeout_seconds``, and be slower than ``SLOWEST`` bytes a
-    second for as long altogether. It wraps the envelope, since a body that is answered before its end is read on for a
-    while: most clients listen only after they have sent, and would else see a reset.
+    memory, ``PLAIN_BODY_BYTES``, unless their path begins as one of ``others`` does. A client may pause for
+    ``timeout_seconds``, and be slower than ``SLOWEST`` bytes a second for as long altogether. It wraps the envelope,
+    since a body that is answered before its end is read on for a while: most clients listen only after they have sent,
+    and would else see a reset.
     """
 
-    def __init__(self, app: ASGIApp, multipart_bytes: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        multipart_bytes: int,
+        timeout_seconds: float,
+        others: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.app = app
         self.multipart_bytes = multipart_bytes
         self.timeout_seconds = timeout_seconds
+        self.others = others
+
+    def _limit(self, path: str, media_type: str) -> int:
+        if media_type.lower().startswith("multipart/"):
+            return self.multipart_bytes
+        return next((limit for start, limit in self.others.items() if path.startswith(start)), PLAIN_BODY_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        multipart = headers.get("content-type", "").lower().startswith("multipart/")
-        limit = self.multipart_bytes if multipart else PLAIN_BODY_BYTES
+        limit = self._limit(scope["path"], headers.get("content-type", ""))
         declared = int(headers.get("content-length", 0))  # the server has refused what is no number
         body = _Body(receive, declared, limit, self.timeout_seconds)
         sent = declared > 0 or "transfer-encoding" in headers

@@ -48,7 +48,7 @@ def page() -> Select[Job]:
 
 def line(job: Job, **told: Any) -> Line:
     """Return the line of a job that has ended; ``told`` are fields that the row does not know, or knows otherwise."""
-    result = job.result or {}
+    image, mask, result = job.image or {}, job.mask or {}, job.result or {}
     facts: dict[str, Any] = {
         "position": job.position,
         "custom_id": job.custom_id,
@@ -61,13 +61,13 @@ def line(job: Job, **told: Any) -> Line:
         "result_format": result.get("format"),
         "outside_mask_max_delta": result.get("outside_mask_max_delta"),
         "reused_from": result.get("reused_from"),
-        "width": job.image.get("width"),
-        "height": job.image.get("height"),
-        "image_sha256": job.image.get("sha256"),
-        "image_bytes": job.image.get("bytes"),
-        "mask_sha256": job.mask.get("sha256"),
-        "mask_bytes": job.mask.get("bytes"),
-        "mask_coverage": job.mask.get("coverage"),
+        "width": image.get("width"),
+        "height": image.get("height"),
+        "image_sha256": image.get("sha256"),
+        "image_bytes": image.get("bytes"),
+        "mask_sha256": mask.get("sha256"),
+        "mask_bytes": mask.get("bytes"),
+        "mask_coverage": mask.get("coverage"),
         "cost_credits": job.cost_credits,
         "attempts": job.attempts,
         "created_at": job.created_at,

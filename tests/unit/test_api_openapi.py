@@ -5,15 +5,45 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from api import batches, cancel, deletion, endpoints, events, health, history, jobs, keys, results, upstream, usage
+from api import (
+    batches,
+    cancel,
+    deletion,
+    endpoints,
+    events,
+    health,
+    history,
+    jobs,
+    keys,
+    results,
+    uploads,
+    upstream,
+    usage,
+)
 from api.app import app
 from api.forms import multipart
 from api.idempotency import once
+from api.remote import multipart_or_batch, multipart_or_items
 
 DOCUMENT = app.openapi()
+BODIES = {multipart, multipart_or_batch, multipart_or_items}
 ROUTES = [
     route
-    for module in (batches, cancel, deletion, endpoints, events, health, history, jobs, keys, results, upstream, usage)
+    for module in (
+        batches,
+        cancel,
+        deletion,
+        endpoints,
+        events,
+        health,
+        history,
+        jobs,
+        keys,
+        results,
+        uploads,
+        upstream,
+        usage,
+    )
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -64,6 +94,7 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "POST /v1/batches/{batch_id}/items",
         "POST /v1/batches/{batch_id}/seal",
         "POST /v1/batches/{batch_id}/cancel",
+        "POST /v1/uploads",
         "POST /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints/{endpoint_id}",
@@ -129,7 +160,7 @@ def test_every_call_that_creates_takes_an_idempotency_key_after_its_body() -> No
     creating = [route for route in ROUTES if "POST" in route.methods and route.name not in HARMLESS_WHEN_REPEATED]
     assert {route.name for route in creating} >= {"create_job", "create_batch", "create_webhook_endpoint"}
     for route in creating:
-        *_, last = [one.call for one in route.dependant.dependencies if one.call in {multipart, once}]
+        *_, last = [one.call for one in route.dependant.dependencies if one.call in {*BODIES, once}]
         assert last is once, f"{route.name}: declare `once: Once` after the body, and answer with `once.keep`"
 
 
