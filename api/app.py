@@ -11,17 +11,21 @@ from api import (
     callbacks,
     cancel,
     deletion,
+    docs,
     endpoints,
     errors,
     events,
     health,
     history,
+    idempotency,
     jobs,
+    keys,
     results,
     upstream,
     usage,
 )
 from api.documentation import API
+from api.fingerprint import Fingerprint
 from api.listening import Switchboard
 from api.middleware import BodyLimit, Envelope
 from cleanplate import logs, settings
@@ -36,6 +40,7 @@ TAGS = [
     {"name": "batches", "description": "Many pairs that belong together."},
     {"name": "jobs", "description": "One pair on its way."},
     {"name": "webhooks", "description": "Who is told of what happens, signed by Standard Webhooks."},
+    {"name": "api-keys", "description": "Who may call, and what for. Takes a key of scope `admin`."},
     {"name": "upstream", "description": "The account that does the erasing."},
     {"name": "usage", "description": "What came of how much, and what it cost."},
     {"name": "health", "description": "For probes; no key."},
@@ -52,11 +57,17 @@ def create_app() -> API:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         generate_unique_id_function=_operation_id,
+        docs_url=None,
         redoc_url=None,
-        exception_handlers={HTTPException: errors.answer, RequestValidationError: errors.answer},
+        exception_handlers={
+            HTTPException: errors.answer,
+            RequestValidationError: errors.answer,
+            idempotency.Replayed: idempotency.replay,
+        },
     )
     app.state.switchboard = Switchboard()
     for routes in (
+        docs,
         batches,
         jobs,
         history,
@@ -66,11 +77,13 @@ def create_app() -> API:
         cancel,
         deletion,
         endpoints,
+        keys,
         upstream,
         callbacks,
         health,
     ):
         app.include_router(routes.router)
+    app.add_middleware(Fingerprint)
     app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
     app.add_middleware(Envelope)
     return app

@@ -9,11 +9,12 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BeforeValidator, Field, Json, ValidationError
 from sqlalchemy import select
 
-from api import examples, intake, receivers
+from api import examples, idempotency, intake, receivers
 from api.auth import Authenticated, Caller, caller
 from api.documentation import answers, example, file, form
 from api.errors import Problem, invalid, not_found
 from api.forms import Form, Multipart
+from api.idempotency import Once
 from api.links import BaseUrl
 from api.listening import Exchange
 from api.listing import JobFilters, filtered, page
@@ -60,6 +61,7 @@ class JobFields(Params):
         **example(200, "It has ended, within the time to wait.", examples.JOB, {"Location": "Where the job is."}),
         **example(202, "Accepted; its results will follow.", examples.QUEUED_JOB, {"Location": "Where the job is."}),
         **answers(400, 403, 413, 415, 507),
+        **idempotency.ANSWERS,
     },
     openapi_extra=form(
         {
@@ -73,6 +75,7 @@ class JobFields(Params):
 async def create_job(
     who: Authenticated,
     sent: Multipart,
+    once: Once,
     response: Response,
     base: BaseUrl,
     request: Request,
@@ -84,8 +87,7 @@ async def create_job(
     With `wait` the answer is held back until the job has ended, and is 200 then, whatever the end; after that time it
     is 202 and the job as it is. The job goes on in either case, and also when you hang up.
     """
-    job = await run_in_threadpool(_create, who, sent, base)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    job = await run_in_threadpool(_create, who, sent, once, response, base)
     if not wait:
         return job
     await run_in_threadpool(sent.spool.close)  # not held while waiting
@@ -95,7 +97,7 @@ async def create_job(
     return now.model_copy(update={"webhook_secret": job.webhook_secret})
 
 
-def _create(who: Caller, sent: Form, base: str) -> resources.Job:
+def _create(who: Caller, sent: Form, once: idempotency.Call, response: Response, base: str) -> resources.Job:
     sent.only(files={"image", "mask"}, fields=JobFields.model_fields)
     try:
         fields = JobFields.model_validate(sent.fields)
@@ -113,7 +115,9 @@ def _create(who: Caller, sent: Form, base: str) -> resources.Job:
         (row,) = intake.insert_jobs(
             tx, [stored], params, tenant_id=who.tenant_id, endpoint_id=endpoint_id, metadata=fields.metadata
         )
-    return resources.job(row, base).model_copy(update={"webhook_secret": secret})
+        response.headers["Location"] = f"/v1/jobs/{row.id}"
+        job = resources.job(row, base).model_copy(update={"webhook_secret": secret})
+        return once.keep(tx, job, secret=secret is not None)
 
 
 @router.get("", responses=example(200, "One page, newest first.", examples.JOB_PAGE) | answers(400))

@@ -3,33 +3,28 @@
 import json
 import os
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from cleanplate.client_errors import UnusableAnswerError, refusal
+from cleanplate.connection import Connection
 from cleanplate.receipt import Line
 from cleanplate.resources import Batch, History, Job, Page, Usage
-
-T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
 
 SILENCE_SECONDS = 60.0
 """The server says something every 15 s; after a minute of nothing the line is dead."""
 AGAIN_SECONDS = 0.2
 
 
-class WaysOut(ABC):
+class WaysOut(Connection):
     """What a client has beside the ways in."""
-
-    _http: httpx.Client
 
     def history(self, job_id: str, *, cursor: str | None = None, limit: int = 200) -> History:
         """Return one page of what happened to a job, and all submits that were made for it."""
@@ -50,12 +45,12 @@ class WaysOut(ABC):
         return self._get(Page[Usage], "/v1/usage", params=params)
 
     def delete_job(self, job_id: str) -> None:
-        """Forget a job that has ended. Never repeated."""
-        self._once(lambda: self._ask("DELETE", f"/v1/jobs/{job_id}"))
+        """Forget a job that has ended; ``NotFoundError`` may mean that it is done and the answer was lost."""
+        self._repeat(lambda: self._ask("DELETE", f"/v1/jobs/{job_id}"))
 
     def delete_batch(self, batch_id: str) -> None:
-        """Forget a batch that has ended, with all of its jobs. Never repeated."""
-        self._once(lambda: self._ask("DELETE", f"/v1/batches/{batch_id}"))
+        """Forget a batch that has ended, with all of its jobs; ``NotFoundError`` as with a job."""
+        self._repeat(lambda: self._ask("DELETE", f"/v1/batches/{batch_id}"))
 
     def receipt(self, batch_id: str) -> Iterator[Line]:
         """Yield a line for each job of the batch that has ended, and for each item that never became one."""
@@ -129,21 +124,6 @@ class WaysOut(ABC):
                 yield response
         except httpx.TransportError as error:
             raise UnusableAnswerError(f"the answer to {path} broke off ({type(error).__name__})") from error
-
-    @abstractmethod
-    def _get(self, model: type[M], path: str, **given: Any) -> M: ...
-
-    @abstractmethod
-    def _ask(self, method: str, path: str, **given: Any) -> httpx.Response: ...
-
-    @abstractmethod
-    def _once(self, attempt: Callable[[], T]) -> T: ...
-
-    @abstractmethod
-    def _repeat(self, attempt: Callable[[], T]) -> T: ...
-
-    @abstractmethod
-    def _go_on(self) -> None: ...
 
 
 def _events(response: httpx.Response) -> Iterator[tuple[str, str | None, Any]]:
