@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from api import deletion as calls
 from api.store import store as api_store
 from cleanplate import db, deletion, ids, tenants
+from cleanplate.api_keys import Scope
 from cleanplate.models import Attempt, Base, Delivery, Job, JobEvent
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import StoreUnavailable
@@ -163,9 +164,9 @@ def test_who_may_not_delete_changes_nothing(
     api: Api, client: httpx.Client, made: Callable[..., str], batch_of: Callable[..., tuple[str, list[str]]]
 ) -> None:
     for path in (f"/v1/jobs/{made()}", f"/v1/batches/{batch_of()[0]}"):
-        with api.client() as stranger, api.client(tenants.READ) as reader, api.anonymous() as nobody:
+        with api.client() as stranger, api.client(Scope.READ) as reader, api.anonymous() as nobody:
             problem(stranger.delete(path), 404, "not_found")
-            problem(reader.delete(path), 403, "read_only_key")
+            problem(reader.delete(path), 403, "forbidden_scope")
             problem(nobody.delete(path), 401, "missing_key")
         assert client.get(path).status_code == 200
 
