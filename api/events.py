@@ -135,9 +135,10 @@ async def _stream(exchange: Switchboard, read: Callable[[int], News], news: News
 
 
 def _read(tenant_id: str, batch_id: str, base: str, after: int) -> News:
-    """Return what came after the end of this number. The batch is read first: if it has ended, no end is missing."""
+    """Return what came after the end of this number, and the batch in the same snapshot: its counts are those ends."""
     mine = select(Batch).where(Batch.id == batch_id, Batch.tenant_id == tenant_id, Batch.deleted_at.is_(None))
     with db.transaction() as tx:
+        tx.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         row = tx.scalars(mine).first()
         if row is None:
             raise not_found("batch")

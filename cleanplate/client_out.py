@@ -45,12 +45,12 @@ class WaysOut(Connection):
         return self._get(Page[Usage], "/v1/usage", params=params)
 
     def delete_job(self, job_id: str) -> None:
-        """Forget a job that has ended. Never repeated."""
-        self._once(lambda: self._ask("DELETE", f"/v1/jobs/{job_id}"))
+        """Forget a job that has ended; ``NotFoundError`` may mean that it is done and the answer was lost."""
+        self._repeat(lambda: self._ask("DELETE", f"/v1/jobs/{job_id}"))
 
     def delete_batch(self, batch_id: str) -> None:
-        """Forget a batch that has ended, with all of its jobs. Never repeated."""
-        self._once(lambda: self._ask("DELETE", f"/v1/batches/{batch_id}"))
+        """Forget a batch that has ended, with all of its jobs; ``NotFoundError`` as with a job."""
+        self._repeat(lambda: self._ask("DELETE", f"/v1/batches/{batch_id}"))
 
     def receipt(self, batch_id: str) -> Iterator[Line]:
         """Yield a line for each job of the batch that has ended, and for each item that never became one."""
