@@ -168,15 +168,15 @@ def test_of_two_that_run_at_once_only_the_first_to_commit_has_done_anything(
     """The lease has ended while the first still runs: it is slow, and not dead."""
     key = fresh()
     monkeypatch.setattr(idempotency, "LEASE", timedelta(0))
-    take = intake.take_all
+    take = intake.take_pages
     overtaken: list[httpx.Response] = []
 
     def late(*given: Any) -> Any:
-        monkeypatch.setattr(intake, "take_all", take)
+        monkeypatch.setattr(intake, "take_pages", take)
         overtaken.append(send_batch(client, key))
         return take(*given)
 
-    monkeypatch.setattr(intake, "take_all", late)
+    monkeypatch.setattr(intake, "take_pages", late)
     problem(send_batch(client, key), 409, "idempotency_in_progress")
     assert send_batch(client, key).json() == overtaken[0].json()
     assert len(batches(client)) == 1
