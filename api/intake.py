@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import insert, select
 
-from api import names, order
+from api import names
 from api.errors import Problem
 from api.forms import File, Form
 from api.store import store
-from cleanplate import ids, settings
+from cleanplate import ids, inputs, order
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
 from cleanplate.imaging.faults import ImageFault
@@ -29,7 +29,6 @@ T = TypeVar("T")
 
 AT_ONCE = 4
 CUSTOM_ID_LENGTH = 255
-PNG_SIGNATURE = b"\x89PNG"
 DUPLICATE = "duplicate_custom_id"
 IGNORED = "ignored_file"
 HARMLESS = frozenset({DUPLICATE, IGNORED})
@@ -105,33 +104,15 @@ def take(form: Form, upload: Upload, params: Params) -> Stored:
 
     Raises ``ImageFault``, :class:`Problem` 413 for a file that is too large, and ``StoreUnavailable`` and such.
     """
-    at = f"inputs/{upload.job_id}"
-    keys = {}
     with _turn:
         image, mask, pair = _check(form, upload, params)
-        for name, data, sent, facts in (
-            ("image", image, pair.sent.image, pair.image),
-            ("mask", mask, pair.sent.mask, pair.mask),
-        ):
-            keys[f"{name}_key"] = keys[f"send_{name}_key"] = f"{at}/{name}"
-            store().put(keys[f"{name}_key"], data, media_type=f"image/{facts.format}")
-            if sent != data:
-                keys[f"send_{name}_key"] = f"{at}/send-{name}"
-                kind = "png" if sent.startswith(PNG_SIGNATURE) else "jpeg"
-                store().put(keys[f"send_{name}_key"], sent, media_type=f"image/{kind}")
+        keys = inputs.put(store(), upload.job_id, image, mask, pair)
     return Stored(upload, asdict(pair.image), asdict(pair.mask), pair.warnings, keys)
 
 
 def _check(form: Form, upload: Upload, params: Params) -> tuple[bytes, bytes, imaging.Pair]:
     image, mask = form.read(upload.image), form.read(upload.mask)
-    pair = imaging.check(
-        image,
-        mask,
-        max_pixels=settings.get().max_pixels,
-        mask_invert=params.mask_invert,
-        output_format=params.output_format,
-    )
-    return image, mask, pair
+    return image, mask, inputs.check(image, mask, params)
 
 
 def _unless_faulty(work: Callable[[], T], candidate: Upload) -> T | Rejection:

@@ -10,6 +10,7 @@ class Kind(StrEnum):
 
     JOB = "job"
     BATCH = "bat"
+    UPLOAD = "upl"
     ENDPOINT = "whe"
     EVENT = "evt"
     DELIVERY = "dlv"

@@ -83,7 +83,7 @@ def _columns(change: Change) -> dict[str, Any]:
     if change.target not in LEASED:
         row["owner"] = None
     if change.target in TERMINAL:
-        row |= {"finished_at": 0.0, "sample_url": None}
+        row |= {"finished_at": 0.0, "sample_url": None, "sources": None}
     if change.target in TERMINAL or change.due_in is not None:
         row["due_at"] = change.due_in
     if change.window_in is not None:

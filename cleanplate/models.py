@@ -35,6 +35,7 @@ def _in(*states: State | InFlight) -> str:
     return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
 
+UNSEEN = (State.IMPORTING, State.FAILED, State.CANCELLED)
 NOW = text("now()")
 EMPTY = text("'{}'::jsonb")
 NOTHING = text("'[]'::jsonb")
@@ -48,7 +49,7 @@ class Tenant(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    # Its share beside others, and where the line of its jobs, and that of single ones in it, ends: see ``api.order``.
+    # Its share beside others, and where the line of its jobs, and that of single ones in it, ends: ``order.py``.
     weight: Mapped[float] = mapped_column(server_default="1")
     finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     singles_finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -135,6 +136,27 @@ class Batch(Base):
     )
 
 
+class Upload(Base):
+    """Room for one file that a client puts into the store by itself; items of batches name it until it expires.
+
+    The token is that of the address of a store without addresses of its own, as SHA-256.
+    """
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    token_sha256: Mapped[str | None]
+    link_expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        Index("ix_uploads_expires", "expires_at"),
+        Index("uq_uploads_token", "token_sha256", unique=True, postgresql_where=text("token_sha256 IS NOT NULL")),
+    )
+
+
 class Job(Base):
     """One pair on its way. ``state`` changes through :func:`cleanplate.jobs.apply` and nowhere else."""
 
@@ -151,15 +173,20 @@ class Job(Base):
     warnings: Mapped[list[Any]] = mapped_column(server_default=NOTHING)
 
     # What was uploaded: facts of each picture as the API shows them, where its bytes lie, and where those lie that the
-    # upstream gets (the same object when nothing had to be prepared).
+    # upstream gets (the same object when nothing had to be prepared). Of what is to be imported, the facts come later.
     image_key: Mapped[str]
-    image: Mapped[dict[str, Any]]
+    image: Mapped[dict[str, Any] | None]
     mask_key: Mapped[str]
-    mask: Mapped[dict[str, Any]]
+    mask: Mapped[dict[str, Any] | None]
     send_image_key: Mapped[str]
     send_mask_key: Mapped[str]
 
-    # The flow. ``tag`` is the claim's order, by ``api.order``; ``due_at`` is when the state's rescuer looks at the row.
+    # Where both are fetched from: secret while it is needed, for URLs are signed, and forgotten afterwards.
+    sources: Mapped[dict[str, Any] | None]
+    import_starts: Mapped[int] = mapped_column(server_default="0")
+    import_tries: Mapped[int] = mapped_column(server_default="0")
+
+    # The flow. ``tag`` is the claim's order, by ``order.py``; ``due_at`` is when the state's rescuer looks at it.
     state: Mapped[str] = mapped_column(server_default=State.QUEUED)
     tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     owner: Mapped[str | None]
@@ -186,6 +213,11 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state IN {_in(*State)}", name="state"),
         CheckConstraint(f"state NOT IN {_in(State.CLAIMED, State.SENDING)} OR owner IS NOT NULL", name="leased"),
+        CheckConstraint("state <> 'importing' OR sources IS NOT NULL", name="importing_has_sources"),
+        CheckConstraint(
+            f"state IN {_in(*UNSEEN)} OR (image IS NOT NULL AND mask IS NOT NULL)",
+            name="has_pictures",
+        ),
         CheckConstraint("state <> 'succeeded' OR result_key IS NOT NULL", name="succeeded_has_result"),
         CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
         CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed_has_error"),
@@ -194,6 +226,7 @@ class Job(Base):
         Index("ix_jobs_claim_single", "tag", "id", postgresql_where=text("state = 'queued' AND batch_id IS NULL")),
         Index("ix_jobs_slots", "account", postgresql_where=text(f"state IN {_in(*HOLDS_SLOT)}")),
         Index("ix_jobs_owner", "owner", postgresql_where=text(f"state IN {_in(*LEASED)}")),
+        Index("ix_jobs_importing", "tenant_id", "due_at", "id", postgresql_where=text("state = 'importing'")),
         Index("ix_jobs_unconfirmed_due", "due_at", postgresql_where=text("state = 'unconfirmed'")),
         Index("ix_jobs_ready_due", "due_at", postgresql_where=text("state = 'ready'")),
         Index("ix_jobs_batch_processing", "batch_id", postgresql_where=text(f"state IN {_in(*PROCESSING)}")),

@@ -4,8 +4,10 @@ Steps write nothing. Whoever runs a step maps its outcome to a transition, and e
 is checked for completeness by the type checker. Standard library only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class ErrorCode(StrEnum):
@@ -24,6 +26,8 @@ class ErrorCode(StrEnum):
     RESULT_EXPIRED = "result_expired"
     INPUT_MISSING = "input_missing"
     INPUT_INVALID = "input_invalid"
+    INPUT_UNREACHABLE = "input_unreachable"
+    INPUT_FORBIDDEN = "input_forbidden"
     WORKER_CRASHED = "worker_crashed"
 
 
@@ -39,8 +43,10 @@ ERROR_MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.SUBMIT_UNCONFIRMED: "The answer to the submit was lost, and the policy is not to pay twice. Retry it.",
     ErrorCode.RESULT_INVALID: "The result could not be used: damaged, or of another size. Retry it.",
     ErrorCode.RESULT_EXPIRED: "The upstream forgot the result before it could be stored. Retry it.",
-    ErrorCode.INPUT_MISSING: "The stored image or mask is gone. Upload the pair again.",
-    ErrorCode.INPUT_INVALID: "The stored image or mask can no longer be read. Upload the pair again.",
+    ErrorCode.INPUT_MISSING: "The image or mask is not in the store, or no longer. Upload the pair again.",
+    ErrorCode.INPUT_INVALID: "The pair cannot be worked on; `detail` begins with the code of what is wrong with it.",
+    ErrorCode.INPUT_UNREACHABLE: "The image or mask could not be fetched; `detail` says what came in its place.",
+    ErrorCode.INPUT_FORBIDDEN: "The address of the image or mask is one that nothing is fetched from here.",
     ErrorCode.WORKER_CRASHED: "The picture brought a worker down more than once, so it is left alone.",
 }
 
@@ -141,6 +147,23 @@ class Garbled:
 PollOutcome = Pending | ResultReady | Ended | NotFound | NoAnswer | Garbled
 
 
+# -- import -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Image and mask are stored; ``columns`` of the job tell what they are and where they lie."""
+
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NotFetched:
+    """Where an input lies did not hand it out now; it may later."""
+
+    detail: str
+
+
 # -- finalize ----------------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +203,7 @@ class TryLater:
 
 
 DownloadFailure = NotDownloaded | Unusable
+ImportOutcome = Imported | Rejected | NotFetched | TryLater
 FinalizeOutcome = Stored | Unusable | Rejected | TryLater
 
 

@@ -20,6 +20,7 @@ from cleanplate import settings
 
 log = logging.getLogger(__name__)
 
+IMPORT: Final = "import"
 FINALIZE: Final = "finalize"
 NOTIFY: Final = "notify"
 CONVEYOR: Final = "conveyor"
@@ -46,10 +47,10 @@ def make_app() -> Celery:
     """Return the Celery application: no results, no ETA, no beat, one message at a time a process."""
     app = Celery("cleanplate", broker=settings.get().redis_url, amqp=Wire)
     app.conf.update(
-        task_queues=[Queue(name) for name in (FINALIZE, NOTIFY, CONVEYOR)],
+        task_queues=[Queue(name) for name in (IMPORT, FINALIZE, NOTIFY, CONVEYOR)],
         task_default_queue=FINALIZE,
         task_create_missing_queues=False,
-        task_routes={"finalize": {"queue": FINALIZE}, "notify": {"queue": NOTIFY}},
+        task_routes={task: {"queue": task} for task in (IMPORT, FINALIZE, NOTIFY)},
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=False,

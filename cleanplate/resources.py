@@ -94,8 +94,8 @@ class Job(BaseModel):
     error: JobError | None
     warnings: list[str]
     params: Params
-    image: Picture
-    mask: Mask
+    image: Picture | None = Field(description="Null until it is imported, when its item said where it lies.")
+    mask: Mask | None
     result: Result | None
     cost_credits: float
     attempts: int
@@ -244,8 +244,8 @@ def job(row: "models.Job", base_url: str) -> Job:
         error=JobError(code=ErrorCode(row.error_code), detail=row.error_detail or "") if row.error_code else None,
         warnings=row.warnings,
         params=Params(**row.params),
-        image=Picture(**row.image),
-        mask=Mask(**row.mask),
+        image=None if row.image is None else Picture(**row.image),
+        mask=None if row.mask is None else Mask(**row.mask),
         result=result,
         cost_credits=row.cost_credits,
         attempts=row.attempts,

@@ -12,10 +12,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from cleanplate import access
+from cleanplate import access, buckets
 from cleanplate.access import Access
 
 Hosts = Annotated[tuple[str, ...], NoDecode]
+Places = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
@@ -91,6 +92,11 @@ class Settings(BaseSettings):
         alias="CLEANPLATE_ALLOW_PRIVATE_NETWORKS",
         description="Networks (CIDR) that addresses given by users may reach although they are not public.",
     )
+    import_buckets: Places = Field(
+        (),
+        alias="CLEANPLATE_IMPORT_BUCKETS",
+        description="Places on S3, `bucket` or `bucket/folder`, from which every tenant may let items be read.",
+    )
     max_file_bytes: int = Field(
         64 << 20, ge=1, alias="CLEANPLATE_MAX_FILE_BYTES", description="Largest image or mask, in bytes."
     )
@@ -132,6 +138,9 @@ class Settings(BaseSettings):
         alias="CLEANPLATE_UPSTREAM_TIMEOUT_SECONDS",
         description="How long a task may stay pending before the job fails with `upstream_timeout`.",
     )
+    import_processes: int = Field(
+        2, ge=1, alias="CLEANPLATE_IMPORT_PROCESSES", description="Processes of an importer started by `up`."
+    )
     finalize_processes: int = Field(
         2, ge=1, alias="CLEANPLATE_FINALIZE_PROCESSES", description="Processes of a finalizer started by `up`."
     )
@@ -147,7 +156,13 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, alias="CLEANPLATE_API_KEY", description="The CLI's key.")
 
     @field_validator(
-        "bfl_api_keys", "bfl_hosts", "bfl_delivery_hosts", "allow_private_networks", "secret_keys", mode="before"
+        "bfl_api_keys",
+        "bfl_hosts",
+        "bfl_delivery_hosts",
+        "allow_private_networks",
+        "secret_keys",
+        "import_buckets",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -162,6 +177,12 @@ class Settings(BaseSettings):
                 "BFL_API_KEY and BFL_API_KEYS are both set; put the one key into the list, as default=KEY, and unset it"
             )
         _ = self.upstream_accounts
+        return self
+
+    @model_validator(mode="after")
+    def _the_store_is_not_imported_from(self) -> Self:
+        if any(buckets.overlaps(place, self.storage_url) for place in self.import_buckets):
+            raise ValueError("CLEANPLATE_IMPORT_BUCKETS names a place where STORAGE_URL keeps what all tenants sent")
         return self
 
     @property

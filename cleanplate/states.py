@@ -11,6 +11,7 @@ from enum import StrEnum
 class State(StrEnum):
     """Where a job stands. The value is what the database stores and what the API shows as ``stage``."""
 
+    IMPORTING = "importing"
     QUEUED = "queued"
     CLAIMED = "claimed"
     SENDING = "sending"
@@ -56,6 +57,13 @@ def _to(*states: State) -> frozenset[State]:
 
 S = State
 RULES: dict[State, Rule] = {
+    S.IMPORTING: Rule(
+        "its image and mask are elsewhere and will be fetched",
+        Status.QUEUED,
+        _to(S.QUEUED, S.FAILED, S.CANCELLED),
+        "import, which fetches, checks and stores them",
+        "the sweep sends it again; its starts and tries are capped",
+    ),
     S.QUEUED: Rule(
         "waiting its turn",
         Status.QUEUED,
@@ -104,7 +112,7 @@ RULES: dict[State, Rule] = {
 }
 
 TERMINAL = frozenset(state for state, rule in RULES.items() if not rule.moves_to)
-UNSENT = frozenset({State.QUEUED, State.CLAIMED})
+UNSENT = frozenset({State.IMPORTING, State.QUEUED, State.CLAIMED})
 HOLDS_SLOT = frozenset({S.SENDING, S.UNCONFIRMED, S.INFLIGHT})
 LEASED = frozenset({S.CLAIMED, S.SENDING, S.INFLIGHT})
 PROCESSING = frozenset(state for state, rule in RULES.items() if rule.status is Status.PROCESSING)
@@ -140,7 +148,7 @@ def states_of(status: Status) -> frozenset[State]:
 
 def mermaid() -> str:
     """Return the state diagram as Mermaid text, the one that ARCHITECTURE.md shows."""
-    lines = ["stateDiagram-v2", "    [*] --> queued"]
+    lines = ["stateDiagram-v2", "    [*] --> importing", "    [*] --> queued"]
     lines += [
         f"    {source} --> {target}" for source, rule in RULES.items() for target in State if target in rule.moves_to
     ]

@@ -23,7 +23,8 @@ SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 IMAGE = {"width": 96, "height": 64, "format": "png", "bytes": 100, "sha256": "0" * 64}
 MASK = {**IMAGE, "coverage": 0.1}
 RESULT = {**IMAGE, "outside_mask_max_delta": 0}
-SENT = frozenset(State) - {State.QUEUED, State.CLAIMED, State.CANCELLED}
+SENT = frozenset(State) - {State.IMPORTING, State.QUEUED, State.CLAIMED, State.CANCELLED}
+SOURCES = {name: {"url": f"http://127.0.0.9:9/{name}.png?sig=secret"} for name in ("image", "mask")}
 
 
 def tenant(tx: Session, id_: str = TENANT) -> str:
@@ -84,6 +85,7 @@ def job(tx: Session, state: State = State.QUEUED, **columns: Any) -> str:
         "image": IMAGE,
         "mask": MASK,
     }
+    facts |= {"image": None, "mask": None, "sources": SOURCES} if state is State.IMPORTING else {}
     facts |= {"owner": WORKER} if state in LEASED else {}
     facts |= {"account": ACCOUNT} if state in HOLDS_SLOT else {}
     facts |= {"attempts": 1} if state in SENT else {}

@@ -46,7 +46,7 @@ def install(replace: Callable[[object, str, Callable[..., list[str]]], None]) ->
 
     for program in (api, simulator, prepare):
         replace(commands, program.__name__, program)
-    for role in ("conveyor", "finalizer", "notifier"):
+    for role in ("conveyor", "importer", "finalizer", "notifier"):
         replace(commands, role, worker)
 
 

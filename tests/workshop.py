@@ -16,6 +16,7 @@ from cleanplate.states import State
 from cleanplate.storage import Store
 from tests import pictures, rows, web
 from worker import finalize
+from worker.store import _open, store
 
 ORIGINAL = pictures.encoded(pictures.scene())
 MASK = pictures.encoded(pictures.mask_image())
@@ -64,8 +65,8 @@ def workshop(configure: Callable[..., None], directory: Path) -> Iterator[Worksh
     configure(STORAGE_URL=directory.as_uri(), BFL_DELIVERY_HOSTS="127.0.0.1", BFL_API_KEY="the-key")
     try:
         with web.serving(web.says(200, RESULT)) as site, finalize._client(os.getpid()):
-            finalize._store(os.getpid()).prepare()
-            yield Workshop(finalize._store(os.getpid()), site)
+            store().prepare()
+            yield Workshop(store(), site)
     finally:
-        for cached in (finalize._store, finalize._client):
+        for cached in (_open, finalize._client):
             cached.cache_clear()

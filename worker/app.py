@@ -1,7 +1,7 @@
 """The Celery application of the workers: tasks by name, and the steps that a worker of each role hosts.
 
-The role is the queue: ``-Q finalize``, ``-Q notify`` or ``-Q conveyor``. A conveyor's worker takes no messages at all;
-Celery gives it what it gives every worker: start, stop, signals, supervision.
+The role is the queue: ``-Q import``, ``-Q finalize``, ``-Q notify`` or ``-Q conveyor``. A conveyor's worker takes no
+messages at all; Celery gives it what it gives every worker: start, stop, signals, supervision.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from cleanplate.local.commands import WORKER_READY
 from cleanplate.storage import StoreError, open_store
 from worker.conveyor import Conveyor
 from worker.finalize import finalize, warm_up
+from worker.importing import import_pair
 from worker.notify import notify
 from worker.sweep import Sweeper
 
@@ -29,6 +30,7 @@ SWITCH_SECONDS: Final = 0.001
 """How long a thread that talks to the database may keep the event loop waiting; by default it is five times that."""
 
 app = queue.app
+app.task(name="import")(import_pair)
 app.task(name="finalize")(finalize)
 app.task(name="notify")(notify)
 

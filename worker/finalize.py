@@ -6,8 +6,6 @@ whether there is anything to do, so messages that come twice, late or never chan
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Final, assert_never
 
@@ -21,10 +19,12 @@ from cleanplate.jobs import Change
 from cleanplate.models import Job
 from cleanplate.outcomes import ErrorCode, FinalizeOutcome, NotDownloaded, Rejected, Stored, TryLater, Unusable
 from cleanplate.states import State
-from cleanplate.storage import ObjectMissing, Store, StoreError, open_store
+from cleanplate.storage import ObjectMissing, Store, StoreError
 from worker import memory
+from worker.alone import alone
 from worker.download import download
 from worker.meaning import failed
+from worker.store import store
 
 log = logging.getLogger(__name__)
 
@@ -32,35 +32,23 @@ READY: Final = frozenset({State.READY})
 CRASHES_ALLOWED: Final = 3
 FETCHES_ALLOWED: Final = 3
 WORK_SECONDS: Final = 3.0
-WORK_SECONDS_MOST: Final = 150
 LATER_SECONDS: Final = 2.0
-ALONE: Final = text("""
-    SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))
-    FROM set_config('idle_in_transaction_session_timeout', :most, true)
-""")
 SUFFIX: Final = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 
 def finalize(job_id: str) -> None:
     """Bring one job from ``ready`` to its end, as far as it goes now, unless somebody is at it already."""
-    with _alone(job_id) as alone:
-        if alone:
+    with alone("finalize", job_id) as mine:
+        if mine:
             _finalize(job_id)
 
 
 def warm_up() -> None:
     """Make what a process makes once (connections, statements, the TLS context), so that no result waits for it."""
     memory.keep_freed()
-    _store(os.getpid())
+    store()
     _client(os.getpid())
     finalize("none")
-
-
-@contextmanager
-def _alone(job_id: str) -> Iterator[bool]:
-    """Yield whether nobody else is at the job; the database sees to it, and knows at once when a worker has died."""
-    with db.engine().connect() as connection:
-        yield bool(connection.scalar(ALONE, {"name": f"cleanplate.finalize.{job_id}", "most": f"{WORK_SECONDS_MOST}s"}))
 
 
 def _finalize(job_id: str) -> None:
@@ -69,7 +57,7 @@ def _finalize(job_id: str) -> None:
     if begun is None:
         return
     job, window_over = begun
-    outcome = store_result(_store(os.getpid()), _client(os.getpid()), job, settings.get().bfl_delivery_hosts)
+    outcome = store_result(store(), _client(os.getpid()), job, settings.get().bfl_delivery_hosts)
     if isinstance(outcome, NotDownloaded):
         outcome = Unusable(ErrorCode.RESULT_EXPIRED, outcome.detail) if window_over else TryLater(outcome.detail)
     log.info("%s: %s", job_id, type(outcome).__name__)
@@ -162,7 +150,7 @@ def _is_cancelled(tx: db.Transaction, job_id: str) -> bool:
 def _throw_away(key: str) -> None:
     """Delete a result whose job was abandoned while it was being stored."""
     try:
-        _store(os.getpid()).delete([key])
+        store().delete([key])
     except StoreError as error:
         log.warning("%s of a cancelled job stays in the object store, which is away: %s", key, error)
 
@@ -171,11 +159,6 @@ def _succeeded(job_id: str, stored: Stored) -> Change:
     facts = ("width", "height", "format", "bytes", "sha256", "outside_mask_max_delta")
     result = {name: getattr(stored, name) for name in facts}
     return Change(job_id, READY, State.SUCCEEDED, "stored", values={"result_key": stored.key, "result": result})
-
-
-@lru_cache(maxsize=1)
-def _store(_pid: int) -> Store:
-    return open_store(settings.get().storage_url)
 
 
 @lru_cache(maxsize=1)

@@ -19,10 +19,11 @@ from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_colu
 
 from cleanplate import cancel, db, idempotency, jobs, outbox, queue, settings
 from cleanplate.jobs import Change
-from cleanplate.models import Attempt, Job, Worker
+from cleanplate.models import Attempt, Job, Upload, Worker
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import State
 from cleanplate.storage import Store, StoreError, open_store
+from worker import importing
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
@@ -35,11 +36,15 @@ AGED_SECONDS: Final = 30.0
 BATCH: Final = 200
 HERE: Final = 8
 """Results that a round stores itself when the broker is away: no more than it can, since each found is put off."""
+IMPORTS_WAITING: Final = 32
+"""Messages that wait for importers: each tenant's next is among them, and few are repeated when they are lost."""
 CANCEL_SECONDS: Final = 1.0
 OBJECTS_EVERY_SECONDS: Final = 3600.0
+OBJECTS: Final = ("inputs/", "results/", "uploads/")
 OBJECTS_AGE: Final = timedelta(hours=24)
 DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
 OLD_KEYS: Final = idempotency.forget(BATCH)
+EXPIRED_UPLOADS: Final = delete(Upload).where(Upload.expires_at < func.now())
 DEAD_WORKERS: Final = delete(Worker).where(Worker.expires_at < func.now() - DEAD_WORKER_KEPT)
 
 
@@ -70,6 +75,7 @@ class Sweeper(threading.Thread):
 
     def _round(self) -> None:
         told = queue.waiting(queue.NOTIFY)
+        importing_told = queue.waiting(queue.IMPORT)
         with db.transaction() as tx:
             if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('cleanplate.sweep'))")):
                 return
@@ -80,10 +86,14 @@ class Sweeper(threading.Thread):
             forgotten = forgotten_results(tx, HERE if told is None else BATCH)
             deliveries = () if told is None or told >= BATCH else tx.scalars(outbox.due(BATCH - told)).all()
             cancelling = tx.scalars(cancel.unheeded()).all()
+            room = 0 if importing_told is None else IMPORTS_WAITING - importing_told
+            imports = importing.due(tx, room) if room > 0 else []
         for batch_id in cancelling:
             cancel.carry_on(batch_id, CANCEL_SECONDS / len(cancelling))
         for delivery_id in deliveries:
             queue.send("notify", delivery_id)
+        for job_id in imports:
+            queue.send("import", job_id)
         here = [job_id for job_id, aged in forgotten if aged or not queue.send("finalize", job_id)]
         list(self._helpers.map(finalize, here))
         if time.monotonic() >= self._objects_at:
@@ -159,9 +169,14 @@ def forget_dead_workers(tx: db.Transaction) -> None:
 
 
 def sweep_objects(store: Store) -> int:
-    """Delete objects that no row names (an intake died between the two), a day old; return how many."""
+    """Delete objects that no row names (an intake died between the two), a day old; return how many.
+
+    Uploads that have expired are forgotten before, so theirs are among them.
+    """
+    with db.transaction() as tx:
+        tx.execute(EXPIRED_UPLOADS)
     yesterday = datetime.now(UTC) - OBJECTS_AGE
-    found = (stat.key for prefix in ("inputs/", "results/") for stat in store.list(prefix, older_than=yesterday))
+    found = (stat.key for prefix in OBJECTS for stat in store.list(prefix, older_than=yesterday))
     swept = 0
     while page := list(islice(found, BATCH)):
         swept += _delete_unknown(store, page)
@@ -169,9 +184,10 @@ def sweep_objects(store: Store) -> int:
 
 
 def _delete_unknown(store: Store, keys: Sequence[str]) -> int:
-    of_job = {key: PurePosixPath(key).parts[1].partition(".")[0] for key in keys}
+    of_row = {key: PurePosixPath(key).parts[1].partition(".")[0] for key in keys}
     with db.transaction() as tx:
-        known = set(tx.scalars(select(Job.id).where(Job.id.in_(set(of_job.values())))))
-    orphans = [key for key, job_id in of_job.items() if job_id not in known]
+        found = set(of_row.values())
+        known = {id_ for model in (Job, Upload) for id_ in tx.scalars(select(model.id).where(model.id.in_(found)))}
+    orphans = [key for key, id_ in of_row.items() if id_ not in known]
     store.delete(orphans)
     return len(orphans)

@@ -16,7 +16,7 @@ from cleanplate.cli.upload import Uploader
 from cleanplate.client import Client
 from cleanplate.client_errors import ApiError, AuthError, NotFoundError, UnusableAnswerError
 from cleanplate.pairing import Pair
-from cleanplate.resources import Job
+from cleanplate.resources import Job, Picture
 from cleanplate.states import Status
 
 TICK_SECONDS = 0.3
@@ -216,14 +216,18 @@ class Run:
 def _line(known: ItemLine | None, batch_id: str, name: str, job: Job) -> ItemLine:
     """Return what to remember of a job that has ended; ``known`` is what the manifest says under its name."""
     if known is None or known.batch_id != batch_id:
-        image = Content(sha256=job.image.sha256, bytes=job.image.bytes)
-        mask = Content(sha256=job.mask.sha256, bytes=job.mask.bytes)
+        image, mask = _content(job.image), _content(job.mask)
         known = ItemLine(name=name, batch_id=batch_id, params=job.params, image=image, mask=mask)
     error = None
     if job.status is not Status.SUCCEEDED:
         error = Fault(code=job.error.code, detail=job.error.detail) if job.error else Fault(code=job.status, detail="")
     told = {"status": job.status, "job_id": job.id, "error": error, "cost_credits": job.cost_credits}
     return known.model_copy(update=told)
+
+
+def _content(picture: Picture | None) -> Content:
+    """One that was never imported is like no file that is in the folder."""
+    return Content(sha256=picture.sha256, bytes=picture.bytes) if picture else Content(sha256="", bytes=0)
 
 
 def _stem(name: str, job_id: str) -> str:

@@ -31,6 +31,11 @@ def conveyor() -> list[str]:
     return _worker("conveyor", queue="conveyor", pool=["-P", "solo"])
 
 
+def importer(processes: int) -> list[str]:
+    """Fetch inputs from where they lie, check and store them, in so many processes."""
+    return _worker("importer", queue="import", pool=["-P", "prefork", "-c", str(processes)])
+
+
 def finalizer(processes: int) -> list[str]:
     """Download, verify, composite and store, in so many processes."""
     return _worker("finalizer", queue="finalize", pool=["-P", "prefork", "-c", str(processes)])

@@ -156,6 +156,7 @@ def _processes(supervisor: Supervisor, settings: Settings, port: int, env: Mappi
     return [
         _ours("api", commands.api(ports.HOST, port), env, ready=lambda: _answers(port, "/readyz"), nice=INTAKE_NICE),
         worker("conveyor", commands.conveyor()),
+        worker("importer", commands.importer(settings.import_processes)),
         worker("finalizer", commands.finalizer(settings.finalize_processes)),
         worker("notifier", commands.notifier()),
     ]

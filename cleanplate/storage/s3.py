@@ -44,7 +44,7 @@ class S3Store(Store):
         self._opening: dict[int, Lock] = {}
 
     def put(self, key: str, data: bytes, *, media_type: str) -> None:
-        with _s3_errors():
+        with s3_errors():
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._name(key),
@@ -54,7 +54,7 @@ class S3Store(Store):
             )
 
     def _chunks(self, key: str, size: int | None) -> Iterator[bytes]:
-        with _s3_errors():
+        with s3_errors():
             try:
                 body = self._client.get_object(Bucket=self._bucket, Key=self._name(key))["Body"]
             except self._client.exceptions.NoSuchKey:
@@ -65,11 +65,11 @@ class S3Store(Store):
                     yield chunk
 
     def stat(self, key: str) -> Stat | None:
-        with _s3_errors():
+        with s3_errors():
             try:
                 found = self._client.head_object(Bucket=self._bucket, Key=self._name(key))
             except ClientError as error:
-                if _status(error) != HTTPStatus.NOT_FOUND:
+                if status(error) != HTTPStatus.NOT_FOUND:
                     raise
                 self.check()  # the answer is the same 404 when the bucket is gone
                 return None
@@ -78,7 +78,7 @@ class S3Store(Store):
     def delete(self, keys: Iterable[str]) -> None:
         names = map(self._name, keys)
         while batch := list(islice(names, DELETE_BATCH)):
-            with _s3_errors():
+            with s3_errors():
                 answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": [{"Key": name} for name in batch], "Quiet": True}
                 )
@@ -87,7 +87,7 @@ class S3Store(Store):
 
     def list(self, prefix: str, *, older_than: datetime | None = None) -> Iterator[Stat]:
         start = self._name(f"{prefix}x").removesuffix("x")
-        with _s3_errors():
+        with s3_errors():
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start):
                 for found in page.get("Contents", ()):
                     stat = Stat(found["Key"].removeprefix(self._prefix), found["Size"], found["LastModified"])
@@ -96,7 +96,7 @@ class S3Store(Store):
 
     def presign(self, key: str, *, filename: str, ttl_seconds: int) -> str | None:
         disposition = content_disposition(filename)
-        with _s3_errors():
+        with s3_errors():
             return self._signer.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": self._bucket, "Key": self._name(key), "ResponseContentDisposition": disposition},
@@ -104,15 +104,15 @@ class S3Store(Store):
             )
 
     def check(self) -> None:
-        with _s3_errors():
+        with s3_errors():
             self._client.head_bucket(Bucket=self._bucket)
 
     def prepare(self) -> None:
-        with _s3_errors():
+        with s3_errors():
             try:
                 self._client.head_bucket(Bucket=self._bucket)
             except ClientError as error:
-                if _status(error) != HTTPStatus.NOT_FOUND:
+                if status(error) != HTTPStatus.NOT_FOUND:
                     raise
                 self._make_bucket()
 
@@ -127,7 +127,7 @@ class S3Store(Store):
     @cached_property
     def _signer(self) -> "S3Client":
         """What makes presigned URLs: it sends nothing, so it needs no care about forks."""
-        return _open_client(self._public_url) if self._public_url else self._client
+        return open_client(self._public_url) if self._public_url else self._client
 
     def _name(self, key: str) -> str:
         return self._prefix + checked(key)
@@ -138,11 +138,11 @@ class S3Store(Store):
         process = os.getpid()
         with self._opening.setdefault(process, Lock()):
             if self._opened is None or self._opened[0] != process:
-                self._opened = (process, _open_client())
+                self._opened = (process, open_client())
             return self._opened[1]
 
 
-def _open_client(endpoint_url: str | None = None) -> "S3Client":
+def open_client(endpoint_url: str | None = None) -> "S3Client":
     config = Config(
         signature_version="s3v4",
         connect_timeout=3,
@@ -161,17 +161,17 @@ def _open_client(endpoint_url: str | None = None) -> "S3Client":
     return client
 
 
-def _status(error: ClientError) -> int:
+def status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 @contextmanager
-def _s3_errors() -> Iterator[None]:
+def s3_errors() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
         code = error.response["Error"].get("Code", "")
-        full = code in _FULL or _status(error) == HTTPStatus.INSUFFICIENT_STORAGE
+        full = code in _FULL or status(error) == HTTPStatus.INSUFFICIENT_STORAGE
         raise (StoreFull if full else StoreUnavailable)(f"S3 answered {code} to {error.operation_name}") from error
     except BotoCoreError as error:
         raise StoreUnavailable(f"S3 cannot be used: {type(error).__name__}") from error

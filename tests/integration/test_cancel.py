@@ -11,7 +11,7 @@ from cleanplate import batches, cancel, db, jobs
 from cleanplate.jobs import Change
 from cleanplate.models import Batch, Delivery, Job
 from cleanplate.outcomes import Accepted, ErrorCode, NotAccepted, ResultReady
-from cleanplate.states import HOLDS_SLOT, TERMINAL, InFlight, State
+from cleanplate.states import HOLDS_SLOT, TERMINAL, UNSENT, InFlight, State
 from tests import rows
 from tests.threads import at_once
 from worker import meaning, sweep
@@ -66,7 +66,7 @@ def told() -> Counter[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("in_flight", InFlight)
-@pytest.mark.parametrize("state", [State.QUEUED, State.CLAIMED])
+@pytest.mark.parametrize("state", UNSENT)
 def test_what_is_unsent_is_over_at_once_and_costs_nothing(state: State, in_flight: InFlight) -> None:
     job_id = made(state)
     assert stop(job_id, in_flight=in_flight).unsent == {job_id}
@@ -176,7 +176,7 @@ def batch_of(*states: State, **columns: Any) -> tuple[str, list[str]]:
 
 def test_a_wish_that_nobody_has_heeded_is_found_until_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cancel, "PAGE", 2)
-    batch_id, ids = batch_of(*[State.QUEUED] * 5, State.CLAIMED, *SUBMITTED)
+    batch_id, ids = batch_of(*[State.QUEUED] * 3, *[State.IMPORTING] * 2, State.CLAIMED, *SUBMITTED)
     other, _ = batch_of(State.QUEUED)
     assert unheeded() == []
     assert ask(batch_id)

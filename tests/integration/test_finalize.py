@@ -18,6 +18,7 @@ from tests import pictures, rows, web
 from tests.threads import at_once
 from tests.workshop import RESULT, Workshop, workshop
 from worker import finalize
+from worker.alone import alone
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -181,7 +182,7 @@ def test_a_worker_whose_machine_dies_lets_go_of_the_job(shop: Workshop) -> None:
     job_id = shop.ready()
 
     def die_at_work() -> None:
-        with finalize._alone(job_id) as first, finalize._alone(job_id) as second:
+        with alone("finalize", job_id) as first, alone("finalize", job_id) as second:
             assert (first, second) == (True, False)
             with db.engine().connect() as connection:
                 idle = (

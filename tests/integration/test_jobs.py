@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("database")
 
 Hints = list[tuple[str, str]]
 NEEDS: dict[State, dict[str, Any]] = {
+    State.IMPORTING: {"sources": rows.SOURCES},
+    State.QUEUED: {"image": rows.IMAGE, "mask": rows.MASK},
     State.CLAIMED: {"owner": rows.WORKER},
     State.SENDING: {"owner": rows.WORKER, "account": rows.ACCOUNT},
     State.INFLIGHT: {"owner": rows.WORKER},

@@ -87,7 +87,7 @@ def test_every_part_that_no_url_names_is_embedded_and_every_process_hears_of_it(
     assert keys == [(running.api_key[:10],)]
     assert (tmp_path / "api-key").stat().st_mode & 0o777 == 0o600
     assert said == ["no BFL_API_KEY is set: pictures go to the built-in simulator, not to BFL, and nothing is paid"]
-    names = ("postgres", "redis", "simulator", "prepare", "api", "conveyor", "finalizer", "notifier")
+    names = ("postgres", "redis", "simulator", "prepare", "api", "conveyor", "importer", "finalizer", "notifier")
     logs = {log.name: log.read_text() for log in (tmp_path / "logs").iterdir()}
     assert set(logs) == {f"{name}.log" for name in names}
     assert not [name for name, text in logs.items() if running.api_key in text]

@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from api import order
-from cleanplate import batches, cancel, db, jobs, outbox
+from cleanplate import batches, cancel, db, jobs, order, outbox
 from cleanplate.models import Job
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database

@@ -13,7 +13,7 @@ from cleanplate.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("api", "conveyor", "finalizer", "notifier", "migrate", "simulator")
+OURS = ("api", "conveyor", "importer", "finalizer", "notifier", "migrate", "simulator")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 VARIABLE = re.compile(r"\$\{(\w+)(?::[-?][^}]*)?\}")
 
@@ -23,6 +23,7 @@ VARIABLE = re.compile(r"\$\{(\w+)(?::[-?][^}]*)?\}")
     [
         ("api", commands.api("0.0.0.0", 8000)),
         ("conveyor", commands.conveyor()),
+        ("importer", commands.importer(2)),
         ("finalizer", commands.finalizer(2)),
         ("notifier", commands.notifier()),
     ],
@@ -59,7 +60,7 @@ def test_what_must_be_set_is_in_the_example() -> None:
     assert asked - optional <= set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE))
 
 
-@pytest.mark.parametrize("service", ["conveyor", "finalizer", "notifier"])
+@pytest.mark.parametrize("service", ["conveyor", "importer", "finalizer", "notifier"])
 def test_workers_get_longer_to_stop_than_a_drain_takes(service: str) -> None:
     assert int(SERVICES[service]["stop_grace_period"].rstrip("s")) > 30
 
@@ -71,7 +72,7 @@ def test_the_broker_forgets_nothing_and_evicts_nothing() -> None:
 
 
 def test_nothing_of_ours_starts_before_the_migration_is_done() -> None:
-    for service in ("api", "conveyor", "finalizer", "notifier"):
+    for service in ("api", "conveyor", "importer", "finalizer", "notifier"):
         assert SERVICES[service]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 

@@ -1,9 +1,14 @@
+from collections.abc import Callable
+
+import pytest
+
 from cleanplate.local import commands
 
 
 def test_every_worker_takes_one_queue_only_and_nothing_ahead_of_need() -> None:
     for arguments, queue in (
         (commands.conveyor(), "conveyor"),
+        (commands.importer(2), "import"),
         (commands.finalizer(2), "finalize"),
         (commands.notifier(), "notify"),
     ):
@@ -16,24 +21,29 @@ def test_each_worker_has_the_pool_of_its_kind_of_work() -> None:
     def pool(arguments: list[str]) -> str:
         return arguments[arguments.index("-P") + 1]
 
-    assert [pool(commands.conveyor()), pool(commands.finalizer(2)), pool(commands.notifier())] == [
+    assert [
+        pool(arguments)
+        for arguments in (commands.conveyor(), commands.importer(2), commands.finalizer(2), commands.notifier())
+    ] == [
         "solo",
+        "prefork",
         "prefork",
         "threads",
     ]
 
 
-def test_a_finalizer_has_the_processes_that_were_asked_for() -> None:
-    arguments = commands.finalizer(7)
+@pytest.mark.parametrize("worker", [commands.importer, commands.finalizer])
+def test_a_worker_that_decodes_has_the_processes_that_were_asked_for(worker: Callable[[int], list[str]]) -> None:
+    arguments = worker(7)
     assert arguments[arguments.index("-c") + 1] == "7"
 
 
 def test_no_two_workers_share_a_name() -> None:
     names = [
         arguments[arguments.index("-n") + 1]
-        for arguments in (commands.conveyor(), commands.finalizer(1), commands.notifier())
+        for arguments in (commands.conveyor(), commands.importer(1), commands.finalizer(1), commands.notifier())
     ]
-    assert len(set(names)) == 3
+    assert len(set(names)) == 4
     assert all(name.endswith("@%h") for name in names)
 
 

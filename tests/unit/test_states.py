@@ -10,6 +10,7 @@ from cleanplate.states import (
     PROCESSING,
     RULES,
     TERMINAL,
+    UNSENT,
     IllegalMoveError,
     InFlight,
     State,
@@ -41,8 +42,8 @@ def test_the_end_is_success_failure_or_cancellation_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("state", State)
-def test_every_state_is_reached_from_the_queue_and_every_state_can_still_end(state: State) -> None:
-    assert state in reachable(State.QUEUED)
+def test_every_state_is_reached_from_the_import_and_every_state_can_still_end(state: State) -> None:
+    assert state in reachable(State.IMPORTING)
     assert reachable(state) & TERMINAL
 
 
@@ -60,7 +61,7 @@ def test_who_is_not_to_be_cancelled_goes_where_it_was_to_go() -> None:
 
 def test_what_is_to_be_finished_goes_anywhere_but_back_to_be_sent() -> None:
     ends = {target for target in State if heeding(target, InFlight.FINISH) is not target}
-    assert ends == {State.QUEUED, State.CLAIMED}
+    assert ends == UNSENT
 
 
 def test_what_is_abandoned_ends_with_whatever_frees_its_slot() -> None:
@@ -80,7 +81,11 @@ def test_a_slot_is_taken_by_sending_alone_or_by_asking_once_more_for_a_result() 
 
 
 def test_what_may_have_been_sent_goes_back_to_the_queue_only_through_the_policy() -> None:
-    assert {source for source, target in MOVES if target is State.QUEUED} == {State.CLAIMED, State.UNCONFIRMED}
+    assert {source for source, target in MOVES if target is State.QUEUED} == {
+        State.IMPORTING,
+        State.CLAIMED,
+        State.UNCONFIRMED,
+    }
 
 
 def test_whoever_is_leased_or_holds_a_slot_is_being_processed() -> None:

@@ -1,0 +1,16 @@
+"""The object store of this process, opened when it is first asked for; a forked child gets one of its own."""
+
+import os
+from functools import lru_cache
+
+from cleanplate import settings
+from cleanplate.storage import Store, open_store
+
+
+def store() -> Store:
+    return _open(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _open(_pid: int) -> Store:
+    return open_store(settings.get().storage_url)
