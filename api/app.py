@@ -6,7 +6,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, docs, endpoints, errors, health, idempotency, jobs, keys, upstream
+from api import (
+    batches,
+    callbacks,
+    cancel,
+    docs,
+    endpoints,
+    errors,
+    health,
+    idempotency,
+    jobs,
+    keys,
+    remote,
+    uploads,
+    upstream,
+)
 from api.documentation import API
 from api.fingerprint import Fingerprint
 from api.middleware import BodyLimit, Envelope
@@ -21,6 +35,7 @@ mask. Every error is `application/problem+json`: branch on its `code`.
 TAGS = [
     {"name": "batches", "description": "Many pairs that belong together."},
     {"name": "jobs", "description": "One pair on its way."},
+    {"name": "uploads", "description": "Files that are put into the store before a batch names them."},
     {"name": "webhooks", "description": "Who is told of what happens, signed by Standard Webhooks."},
     {"name": "api-keys", "description": "Who may call, and what for. Takes a key of scope `admin`."},
     {"name": "upstream", "description": "The account that does the erasing."},
@@ -46,10 +61,12 @@ def create_app() -> API:
             idempotency.Replayed: idempotency.replay,
         },
     )
-    for routes in (docs, batches, jobs, cancel, endpoints, keys, upstream, callbacks, health):
+    for routes in (docs, batches, jobs, cancel, uploads, endpoints, keys, upstream, callbacks, health):
         app.include_router(routes.router)
+    app.include_router(uploads.door)
     app.add_middleware(Fingerprint)
-    app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
+    others = {uploads.DOOR: settings.get().max_file_bytes, batches.router.prefix: remote.ITEMS_BYTES}
+    app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes, others=others)
     app.add_middleware(Envelope)
     return app
 

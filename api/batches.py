@@ -7,16 +7,18 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
 
-from api import examples, idempotency, intake, receivers
+from api import examples, idempotency, intake, receivers, remote
 from api.auth import Authenticated, caller
-from api.documentation import REF, answers, example, file, form
+from api.documentation import REF, answers, example, file, form, or_json
 from api.errors import Problem, findings, invalid, not_found
-from api.forms import Form, Multipart
+from api.forms import Form
 from api.idempotency import Once
 from api.intake import Stored, Upload
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, filtered, page
+from api.remote import MultipartOrBatch, MultipartOrItems, Remote, Sent, SentBatch
 from cleanplate import batches, db, ids, resources
+from cleanplate.items import NewBatch, NewItems
 from cleanplate.models import Batch, Job
 from cleanplate.resources import Accepted, BatchOptions, Page, Rejection
 
@@ -35,20 +37,28 @@ WRITES = answers(400, 403, 413, 415, 507) | idempotency.ANSWERS
         **example(202, "Accepted; results will follow.", examples.NEW_BATCH, {"Location": "Where the batch is."}),
         **WRITES,
     },
-    openapi_extra=form(
-        {"files": FILES, "options": {"$ref": REF.format(model="BatchOptions")}},
-        required=[],
-        encoding={"options": {"contentType": "application/json"}},
+    openapi_extra=or_json(
+        form(
+            {"files": FILES, "options": {"$ref": REF.format(model="BatchOptions")}},
+            required=[],
+            encoding={"options": {"contentType": "application/json"}},
+        ),
+        NewBatch,
     ),
 )
-def create_batch(who: Authenticated, sent: Multipart, once: Once, response: Response) -> resources.Batch:
-    """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why."""
-    options = _options(sent)
+def create_batch(who: Authenticated, sent: MultipartOrBatch, once: Once, response: Response) -> resources.Batch:
+    """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why.
+
+    Or take, as JSON, where each image and its mask lie: they are fetched and checked later, and a job whose pair cannot
+    be worked on fails.
+    """
+    options = sent.options if isinstance(sent, SentBatch) else _options(sent)
     if options.webhook_url is not None:
         receivers.check_url(options.webhook_url)
-    uploads, unpaired = intake.find_pairs(sent.files, options.mask_suffix)
-    stored, rejected = _take(sent, uploads, unpaired, options)
-    if options.seal and not stored:
+    with db.transaction() as tx:
+        candidates, rejected = _find_items(tx, who.tenant_id, sent, options)
+    taken, rejected = _take(sent, candidates, rejected, options)
+    if options.seal and not taken:
         raise Problem(422, "no_valid_items", "There is no pair to work on in this batch.", errors=findings(rejected))
     with db.transaction() as tx:
         endpoint_id = secret = None
@@ -68,7 +78,7 @@ def create_batch(who: Authenticated, sent: Multipart, once: Once, response: Resp
         )
         tx.add(row)
         tx.flush()
-        row.total = len(_insert(tx, row, stored, options))
+        row.total = len(_insert(tx, row, taken, options))
         response.headers["Location"] = f"/v1/batches/{row.id}"
         return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
 
@@ -77,26 +87,30 @@ def create_batch(who: Authenticated, sent: Multipart, once: Once, response: Resp
     "/{batch_id}/items",
     status_code=202,
     responses={**example(202, "What became of each item.", examples.ACCEPTED), **WRITES, **answers(404, 409)},
-    openapi_extra=form({"files": FILES}, required=["files"]),
+    openapi_extra=or_json(form({"files": FILES}, required=["files"]), NewItems),
 )
-def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, once: Once, base: BaseUrl) -> Accepted:
-    """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated."""
-    sent.only(files={"files"}, fields=())
+def add_batch_items(who: Authenticated, batch_id: str, sent: MultipartOrItems, once: Once, base: BaseUrl) -> Accepted:
+    """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated.
+
+    Of JSON that holds only for items with a `custom_id`.
+    """
+    if isinstance(sent, Form):
+        sent.only(files={"files"}, fields=())
     with db.transaction() as tx:
         options = BatchOptions(**_open(tx, who.tenant_id, batch_id).options)
-        uploads, rejected = intake.find_pairs(sent.files, options.mask_suffix)
-        known = intake.known(tx, batch_id, uploads)
-    rejected += intake.duplicates(uploads, known)
-    uploads = [one for one in uploads if one.custom_id not in known]
-    stored, rejected = _take(sent, uploads, rejected, options)
+        candidates, rejected = _find_items(tx, who.tenant_id, sent, options)
+        known = intake.known(tx, batch_id, candidates)
+    rejected += intake.duplicates(candidates, known)
+    taken, rejected = _take(sent, [one for one in candidates if one.custom_id not in known], rejected, options)
     with db.transaction() as tx:
         row = _open(tx, who.tenant_id, batch_id, lock=True)
-        late = intake.known(tx, batch_id, [one.upload for one in stored])
-        rejected += intake.duplicates([one.upload for one in stored], late)
-        jobs = _insert(tx, row, [one for one in stored if one.upload.custom_id not in late], options)
+        late = intake.known(tx, batch_id, taken)
+        rejected += intake.duplicates(taken, late)
+        jobs = _insert(tx, row, [one for one in taken if one.custom_id not in late], options)
         row.total += len(jobs)
-        told = [one.model_dump() for one in rejected if one.code != intake.DUPLICATE]
-        row.rejected = [*row.rejected, *(one for one in told if one not in row.rejected)]
+        before = {(one["item"], one["code"]) for one in row.rejected}
+        told = [one for one in rejected if one.code != intake.DUPLICATE and (one.item, one.code) not in before]
+        row.rejected = [*row.rejected, *(one.model_dump() for one in told)]
         batch = batches.resource(tx, row)
         accepted = [resources.job(job, base) for job in jobs]
         return once.keep(tx, Accepted(accepted=accepted, rejected=rejected, batch=batch))
@@ -151,21 +165,38 @@ def _options(sent: Form) -> BatchOptions:
         raise invalid(error, "/options") from None
 
 
+def _find_items(
+    tx: db.Transaction, tenant_id: str, sent: Form | Sent, options: BatchOptions
+) -> tuple[Sequence[Upload | Remote], list[Rejection]]:
+    if isinstance(sent, Form):
+        return intake.find_pairs(sent.files, options.mask_suffix)
+    return remote.find(tx, tenant_id, sent.items)
+
+
 def _take(
-    sent: Form, uploads: Sequence[Upload], rejected: Sequence[Rejection], options: BatchOptions
-) -> tuple[list[Stored], list[Rejection]]:
-    """Check and store the pairs; a batch that is to be taken whole or not at all is checked whole before."""
+    sent: Form | Sent, candidates: Sequence[Upload | Remote], rejected: Sequence[Rejection], options: BatchOptions
+) -> tuple[Sequence[Stored | Remote], list[Rejection]]:
+    """Check and store the pairs that are here; a batch that is to be taken whole or not at all is checked whole before.
+
+    Those that are not here are taken as they are.
+    """
+    uploads = [one for one in candidates if isinstance(one, Upload)]
     if options.atomic:
-        findings_ahead = [*rejected, *intake.check_all(sent, uploads, options.params)]
-        if grave := [one for one in findings_ahead if one.code not in intake.HARMLESS]:
+        ahead = [*rejected, *(intake.check_all(sent, uploads, options.params) if isinstance(sent, Form) else ())]
+        if grave := [one for one in ahead if one.code not in intake.HARMLESS]:
             detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
             raise Problem(422, "batch_rejected", detail, errors=findings(grave))
+    if not isinstance(sent, Form):
+        return [one for one in candidates if isinstance(one, Remote)], list(rejected)
     stored, faulty = intake.take_all(sent, uploads, options.params)
     return stored, [*rejected, *faulty]
 
 
-def _insert(tx: db.Transaction, row: Batch, stored: Sequence[Stored], options: BatchOptions) -> list[Job]:
-    return intake.insert_jobs(tx, stored, options.params, tenant_id=row.tenant_id, batch=row)
+def _insert(tx: db.Transaction, row: Batch, taken: Sequence[Stored | Remote], options: BatchOptions) -> list[Job]:
+    stored = [one for one in taken if isinstance(one, Stored)]
+    remotes = [one for one in taken if isinstance(one, Remote)]
+    jobs = intake.insert_jobs(tx, stored, options.params, tenant_id=row.tenant_id, batch=row)
+    return jobs + remote.insert_jobs(tx, remotes, options.params, row)
 
 
 def _find(tx: db.Transaction, tenant_id: str, batch_id: str, *, lock: bool = False) -> Batch:

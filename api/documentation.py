@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from api.errors import MEDIA_TYPE, Problem, ProblemDocument
+from cleanplate.items import NewBatch, NewItems
 
 REF = "#/components/schemas/{model}"
 PROBLEMS: dict[int, tuple[str, str]] = {
@@ -26,13 +27,21 @@ PROBLEMS: dict[int, tuple[str, str]] = {
 }
 
 
+BODIES: tuple[type[BaseModel], ...] = (NewBatch, NewItems)
+"""JSON that a call takes beside a form, so that FastAPI does not know of it."""
+
+
 class API(FastAPI):
     """FastAPI, whose document also knows the schema of a problem."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
         problem = ProblemDocument.model_json_schema(ref_template=REF, mode="serialization")
-        document["components"]["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+        schemas = {**problem.pop("$defs"), "Problem": problem}
+        for model in BODIES:
+            body = model.model_json_schema(ref_template=REF)
+            schemas |= {**body.pop("$defs"), model.__name__: body}
+        document["components"]["schemas"] = schemas | document["components"]["schemas"]
         return document
 
 
@@ -70,6 +79,12 @@ def form(properties: dict[str, Any], *, required: list[str], encoding: dict[str,
     schema = {"type": "object", "properties": properties, "required": required}
     content = {"schema": schema} | ({"encoding": encoding} if encoding else {})
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
+
+
+def or_json(extra: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Return the body of a call that takes what ``extra`` says, or JSON: ``model`` is one of ``BODIES``."""
+    extra["requestBody"]["content"]["application/json"] = {"schema": {"$ref": REF.format(model=model.__name__)}}
+    return extra
 
 
 def file(description: str) -> dict[str, Any]:

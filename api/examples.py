@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from cleanplate.api_keys import ApiKey, Scope
 from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
+from cleanplate.items import Upload
 from cleanplate.resources import (
     Accepted,
     Attempt,
@@ -127,6 +128,14 @@ CANCELLED_BATCH = CancelledBatch(
         "webhook_secret": None,
     },
     saved=Saved(stopped=1, credits=5.0, in_flight=1, in_flight_policy=InFlight.FINISH),
+)
+UPLOAD = Upload(
+    upload_id="upl_0199c8a4e5c37f1a9b00a1b2c3d4e5f6",
+    url="https://cleanplate.example.com/uploads/TOKEN",
+    headers={},
+    url_expires_at=_AT + timedelta(hours=1),
+    max_bytes=67_108_864,
+    expires_at=_AT + timedelta(hours=24),
 )
 ENDPOINT = Endpoint(
     id="whe_0199c8a4e0a17b2d8e00aabbccddeeff",

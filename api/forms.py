@@ -76,20 +76,32 @@ async def multipart(request: Request) -> AsyncIterator[Form]:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
         raise Problem(415, "unsupported_media_type", "Send this as multipart/form-data.")
-    spool = await run_in_threadpool(_spool)
+    file = await run_in_threadpool(spool)
     try:
-        reader = _Reader(Form(spool), settings.get().max_request_files)
+        reader = _Reader(Form(file), settings.get().max_request_files)
         await reader.consume(request, options.get(b"boundary", b""))
         yield reader.form
     finally:
-        await run_in_threadpool(spool.close)  # freeing half a gigabyte takes a while
+        await run_in_threadpool(file.close)  # freeing half a gigabyte takes a while
 
 
 Multipart = Annotated[Form, Depends(multipart, scope="function")]
 
 
-def _spool() -> IO[bytes]:
+def spool() -> IO[bytes]:
+    """Return a file without a name."""
     return tempfile.TemporaryFile(prefix="cleanplate-")
+
+
+def write(spool: IO[bytes], data: bytes | bytearray) -> None:
+    """Write what came of a request. Raises ``StoreFull``."""
+    try:
+        spool.write(data)
+        spool.flush()
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreFull("there is no room to receive the request") from error
+        raise
 
 
 def _malformed(detail: str) -> Problem:
@@ -140,13 +152,7 @@ class _Reader:
             raise _malformed("The multipart body ends before its last boundary.")
 
     def _write(self) -> None:
-        try:
-            self.form.spool.write(self._unwritten)
-            self.form.spool.flush()
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise StoreFull("there is no room to receive the request") from error
-            raise
+        write(self.form.spool, self._unwritten)
         self._written += len(self._unwritten)
         self._unwritten.clear()
 

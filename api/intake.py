@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from threading import BoundedSemaphore
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import insert, select
 
@@ -20,6 +20,7 @@ from cleanplate import ids, inputs, order
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
 from cleanplate.imaging.faults import ImageFault
+from cleanplate.items import CUSTOM_ID_LENGTH
 from cleanplate.models import Batch, Job, JobEvent
 from cleanplate.pairing import pair
 from cleanplate.resources import Params, Rejection
@@ -28,7 +29,6 @@ from cleanplate.states import State
 T = TypeVar("T")
 
 AT_ONCE = 4
-CUSTOM_ID_LENGTH = 255
 DUPLICATE = "duplicate_custom_id"
 IGNORED = "ignored_file"
 HARMLESS = frozenset({DUPLICATE, IGNORED})
@@ -36,6 +36,16 @@ HARMLESS = frozenset({DUPLICATE, IGNORED})
 
 _workers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="intake")
 _turn = BoundedSemaphore(AT_ONCE)  # pairs in memory at once, those of batches and single jobs in a fair mix
+
+
+class Candidate(Protocol):
+    """What may become a job: the client's id for it, and what to call it in an answer."""
+
+    @property
+    def custom_id(self) -> str | None: ...
+
+    @property
+    def name(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,11 @@ class Upload:
     image: File
     mask: File
 
+    @property
+    def name(self) -> str:
+        """What to call it in an answer."""
+        return names.clean(self.image.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -57,6 +72,14 @@ class Stored:
     mask: Mapping[str, Any]
     warnings: Sequence[str]
     keys: Mapping[str, str]
+
+    @property
+    def custom_id(self) -> str | None:
+        return self.upload.custom_id
+
+    @property
+    def name(self) -> str:
+        return self.upload.name
 
 
 def upload(image: File, mask: File, custom_id: str | None) -> Upload:
@@ -119,20 +142,20 @@ def _unless_faulty(work: Callable[[], T], candidate: Upload) -> T | Rejection:
     try:
         return work()
     except (ImageFault, Problem) as fault:
-        return _reject(names.clean(candidate.image.name), fault.code, fault.detail)
+        return _reject(candidate.name, fault.code, fault.detail)
 
 
-def known(tx: Transaction, batch_id: str, uploads: Iterable[Upload]) -> set[str | None]:
-    """Return those of the uploads' custom ids that the batch has already."""
-    asked = {one.custom_id for one in uploads}
+def known(tx: Transaction, batch_id: str, candidates: Iterable[Candidate]) -> set[str | None]:
+    """Return those of the candidates' custom ids that the batch has already."""
+    asked = {one.custom_id for one in candidates}
     return set(tx.scalars(select(Job.custom_id).where(Job.batch_id == batch_id, Job.custom_id.in_(asked))))
 
 
-def duplicates(uploads: Iterable[Upload], known_ids: Collection[str | None]) -> list[Rejection]:
-    """Return the rejections of those uploads that the batch has already."""
+def duplicates(candidates: Iterable[Candidate], known_ids: Collection[str | None]) -> list[Rejection]:
+    """Return the rejections of those candidates that the batch has already."""
     return [
-        _reject(names.clean(one.image.name), DUPLICATE, f"the batch has a job {one.custom_id!r} already")
-        for one in uploads
+        _reject(one.name, DUPLICATE, f"the batch has a job {one.custom_id!r} already")
+        for one in candidates
         if one.custom_id in known_ids
     ]
 

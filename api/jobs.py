@@ -17,12 +17,12 @@ from api.links import BaseUrl
 from api.listing import JobFilters, filtered, page
 from api.store import store
 from cleanplate import db, resources
+from cleanplate.items import CUSTOM_ID_LENGTH, METADATA_BYTES
 from cleanplate.models import Attempt, Job, JobEvent
 from cleanplate.resources import History, Page, Params
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import ObjectMissing, content_disposition
 
-METADATA_BYTES = 8 << 10
 LINK_SECONDS = 3600
 
 _EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
@@ -41,9 +41,7 @@ def _brief(raw: Any) -> Any:
 class JobFields(Params):
     """The fields of a job's form beside its two files."""
 
-    custom_id: str | None = Field(
-        None, min_length=1, max_length=intake.CUSTOM_ID_LENGTH, description="Your name for it."
-    )
+    custom_id: str | None = Field(None, min_length=1, max_length=CUSTOM_ID_LENGTH, description="Your name for it.")
     metadata: Annotated[Json[dict[str, Any]], BeforeValidator(_brief)] = Field(
         {}, description="A JSON object of yours that comes back with the job."
     )

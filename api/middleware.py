@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import re
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,6 +16,9 @@ from api.errors import Problem, translate
 log = logging.getLogger(__name__)
 
 PLAIN_BODY_BYTES = 1 << 20
+SLOW_SECONDS = 30.0
+SLOW_BYTES_PER_SECOND = 4096
+"""A body has so long, and longer by what has come of it at this rate."""
 LINGER_BYTES = 16 << 20
 LINGER_SECONDS = 5.0
 PAGES_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -67,29 +72,42 @@ class Envelope:
 
 
 class BodyLimit:
-    """Refuse a body that is longer than it may be: at once when it says so, else as soon as it turns out.
+    """Refuse a body that is longer than it may be, at once when it says so, else as soon as it turns out; or too slow.
 
     Multipart bodies, which go to the disk as they come, may hold ``multipart_bytes``; all others, which are read into
-    memory, ``PLAIN_BODY_BYTES``.
+    memory, ``PLAIN_BODY_BYTES``, unless their path begins as one of ``others`` does.
     """
 
-    def __init__(self, app: ASGIApp, multipart_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, multipart_bytes: int, others: Mapping[str, int] = MappingProxyType({})) -> None:
         self.app = app
         self.multipart_bytes = multipart_bytes
+        self.others = others
+
+    def _limit(self, path: str, media_type: str) -> int:
+        if media_type.lower().startswith("multipart/"):
+            return self.multipart_bytes
+        return next((limit for start, limit in self.others.items() if path.startswith(start)), PLAIN_BODY_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        multipart = headers.get("content-type", "").lower().startswith("multipart/")
-        limit = self.multipart_bytes if multipart else PLAIN_BODY_BYTES
+        limit = self._limit(scope["path"], headers.get("content-type", ""))
         read = 0
+        ended = False
+        begun = asyncio.get_running_loop().time()
 
         async def receive_counted() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, ended
+            patience = None if ended else begun + SLOW_SECONDS + read / SLOW_BYTES_PER_SECOND
+            try:
+                async with asyncio.timeout_at(patience):
+                    message = await receive()
+            except TimeoutError:
+                raise _too_slow() from None
             read += len(message.get("body", b""))
+            ended = not message.get("more_body")
             if read > limit:
                 raise await refusal()
             return message
@@ -114,6 +132,11 @@ async def _read_on(receive: Receive) -> None:
                 left -= len(message.get("body", b""))
                 if not message.get("more_body"):
                     return
+
+
+def _too_slow() -> Problem:
+    detail = f"The body comes more slowly than {SLOW_BYTES_PER_SECOND} bytes a second; send it again, in smaller parts."
+    return Problem(408, "request_timeout", detail, headers={"Connection": "close"})
 
 
 def _too_large(limit: int) -> Problem:

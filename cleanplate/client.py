@@ -19,6 +19,7 @@ from cleanplate.api_keys import ApiKey, NewApiKey
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import UnusableAnswerError, refusal
 from cleanplate.connection import Connection, Key
+from cleanplate.items import Item, NewBatch, NewItems, NewUpload, Upload
 from cleanplate.resources import (
     Accepted,
     Batch,
@@ -56,6 +57,36 @@ class Client(Connection):
                 return self._ask("POST", path, files=parts, headers=key, timeout=UPLOAD_TIMEOUT)
 
         return self._create(Accepted, attempt)
+
+    def create_batch_of(self, items: Sequence[Item], options: BatchOptions) -> Batch:
+        """Create a batch of items whose files lie elsewhere, up to 10,000."""
+        body = NewBatch(items=list(items), options=options).model_dump(mode="json", exclude_unset=True)
+        return self._create(Batch, lambda key: self._ask("POST", "/v1/batches", json=body, headers=key))
+
+    def add_items_of(self, batch_id: str, items: Sequence[Item]) -> Accepted:
+        """Add such items to an unsealed batch."""
+        body = NewItems(items=list(items)).model_dump(mode="json", exclude_unset=True)
+        path = f"/v1/batches/{batch_id}/items"
+        return self._create(Accepted, lambda key: self._ask("POST", path, json=body, headers=key))
+
+    def create_upload(self, size: int | None = None) -> Upload:
+        """Make room for one file; of ``size`` bytes alone, when that is given."""
+        body = NewUpload(bytes=size).model_dump(exclude_none=True)
+        return self._create(Upload, lambda key: self._ask("POST", "/v1/uploads", json=body, headers=key))
+
+    def put_upload(self, upload: Upload, content: Path | bytes) -> None:
+        """Put the file of an upload, at the address that it names; the key stays behind."""
+
+        def attempt() -> None:
+            with self._open(content) as file:
+                given = {"headers": upload.headers, "content": file, "timeout": UPLOAD_TIMEOUT}
+                request = self._http.build_request(upload.method, upload.url, **given)
+                request.headers.pop("Authorization", None)
+                response = self._http.send(request)
+            if not response.is_success:
+                raise refusal(response)
+
+        self._repeat(attempt)
 
     def seal(self, batch_id: str) -> Batch:
         """Say that no more items will come."""

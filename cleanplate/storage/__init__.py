@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote, unquote, urlsplit
 
 CHUNK_BYTES = 1 << 20
@@ -50,8 +51,8 @@ class Store(ABC):
     """What can be done with objects; every call may raise ``StoreUnavailable``. Threads and forks may share one."""
 
     @abstractmethod
-    def put(self, key: str, data: bytes, *, media_type: str) -> None:
-        """Store the bytes durably in place of what was there, or raise ``StoreFull``."""
+    def put(self, key: str, data: bytes | IO[bytes], *, media_type: str) -> None:
+        """Store bytes, or a file from where it stands, durably in place of what was there, or raise ``StoreFull``."""
 
     def get(self, key: str) -> bytes:
         """Return the whole object, or raise ``ObjectMissing``."""
@@ -85,6 +86,10 @@ class Store(ABC):
     @abstractmethod
     def presign(self, key: str, *, filename: str, ttl_seconds: int) -> str | None:
         """Return a URL that saves the object as a file of this name, or None from a store that has no URLs."""
+
+    @abstractmethod
+    def presign_put(self, key: str, *, ttl_seconds: int, size: int | None) -> str | None:
+        """Return a URL to which the object can be put, of this size alone when one is named; None as above."""
 
     @abstractmethod
     def check(self) -> None:

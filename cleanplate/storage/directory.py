@@ -2,13 +2,16 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from cleanplate.storage import (
+    CHUNK_BYTES,
     ObjectMissing,
     Stat,
     Store,
@@ -30,13 +33,13 @@ class DirectoryStore(Store):
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put(self, key: str, data: bytes, *, media_type: str) -> None:  # noqa: ARG002 - a file carries no type
+    def put(self, key: str, data: bytes | IO[bytes], *, media_type: str) -> None:  # noqa: ARG002 - a file carries no type
         path = self._path(key)
         with _os_errors():
             while True:
                 try:
                     self._make(path.parent)
-                    _write(path, data)
+                    _write(path, data)  # a file is not read before its place is made, so it may be tried again
                 except FileNotFoundError:  # a delete has just pruned the directory
                     continue
                 return
@@ -95,6 +98,10 @@ class DirectoryStore(Store):
         checked(key)
         return None
 
+    def presign_put(self, key: str, *, ttl_seconds: int, size: int | None) -> str | None:  # noqa: ARG002 - as above
+        checked(key)
+        return None
+
     def check(self) -> None:
         if not ((self._root / _MARK).is_file() and os.access(self._root, os.R_OK | os.W_OK | os.X_OK)):
             raise StoreUnavailable("the directory of the store is not there or not ours to read and write")
@@ -132,11 +139,14 @@ class DirectoryStore(Store):
             directory = directory.parent
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | IO[bytes]) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                shutil.copyfileobj(data, file, CHUNK_BYTES)
             file.flush()
             os.fsync(descriptor)
         Path(temporary).replace(path)

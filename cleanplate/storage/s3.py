@@ -8,7 +8,7 @@ from functools import cached_property
 from http import HTTPStatus
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from boto3.session import Session
 from botocore.config import Config
@@ -43,7 +43,7 @@ class S3Store(Store):
         self._opened: tuple[int, S3Client] | None = None
         self._opening: dict[int, Lock] = {}
 
-    def put(self, key: str, data: bytes, *, media_type: str) -> None:
+    def put(self, key: str, data: bytes | IO[bytes], *, media_type: str) -> None:
         with s3_errors():
             self._client.put_object(
                 Bucket=self._bucket,
@@ -100,6 +100,16 @@ class S3Store(Store):
             return self._signer.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": self._bucket, "Key": self._name(key), "ResponseContentDisposition": disposition},
+                ExpiresIn=ttl_seconds,
+            )
+
+    def presign_put(self, key: str, *, ttl_seconds: int, size: int | None) -> str | None:
+        """As the base says; without a size the URL takes any, for S3 can sign a length and no limit."""
+        length = {} if size is None else {"ContentLength": size}
+        with s3_errors():
+            return self._signer.generate_presigned_url(
+                "put_object",
+                Params={"Bucket": self._bucket, "Key": self._name(key), **length},
                 ExpiresIn=ttl_seconds,
             )
 

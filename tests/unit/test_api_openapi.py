@@ -5,7 +5,7 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from api import batches, cancel, endpoints, health, jobs, keys, upstream
+from api import batches, cancel, endpoints, health, jobs, keys, uploads, upstream
 from api.app import app
 from api.forms import multipart
 from api.idempotency import once
@@ -13,7 +13,7 @@ from api.idempotency import once
 DOCUMENT = app.openapi()
 ROUTES = [
     route
-    for module in (batches, cancel, endpoints, health, jobs, keys, upstream)
+    for module in (batches, cancel, endpoints, health, jobs, keys, uploads, upstream)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -62,6 +62,7 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "POST /v1/batches/{batch_id}/items",
         "POST /v1/batches/{batch_id}/seal",
         "POST /v1/batches/{batch_id}/cancel",
+        "POST /v1/uploads",
         "POST /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints/{endpoint_id}",

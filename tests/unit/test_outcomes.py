@@ -11,6 +11,7 @@ UNIONS = (
     outcomes.PollOutcome,
     outcomes.DownloadFailure,
     outcomes.FinalizeOutcome,
+    outcomes.ImportOutcome,
     outcomes.NotifyOutcome,
 )
 OUTCOMES = sorted({kind for union in UNIONS for kind in get_args(union)}, key=lambda kind: kind.__name__)

@@ -1,0 +1,176 @@
+"""Items of which the request says where their files lie: judged one by one here, fetched by workers later."""
+
+from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Text, any_, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from api.errors import Problem, invalid
+from api.forms import Form, multipart
+from cleanplate import buckets, ids, inputs, outbound, settings
+from cleanplate.db import Transaction
+from cleanplate.items import ITEMS_MOST, Item, Source
+from cleanplate.models import Batch, Job, JobEvent, Upload
+from cleanplate.resources import BatchOptions, Params, Rejection
+from cleanplate.states import State
+
+ITEMS_BYTES = 16 << 20
+"""Largest JSON with items: 10,000 with two signed URLs of 700 bytes each."""
+UPLOAD_KEPT = timedelta(hours=24)
+
+
+class Sent(BaseModel):
+    """The body of a call whose items have not been judged yet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[Any] = Field(max_length=ITEMS_MOST)
+
+
+class SentBatch(Sent):
+    """The same with the options of a batch."""
+
+    options: BatchOptions = Field(default_factory=BatchOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An item that can be imported, as far as it can be known here."""
+
+    item: Item
+    name: str
+
+    @property
+    def custom_id(self) -> str | None:
+        return self.item.custom_id
+
+    @property
+    def uploads(self) -> AbstractSet[str]:
+        """The uploads that it names."""
+        return {source.upload_id for source in self.item.sources.values() if source.upload_id is not None}
+
+
+async def multipart_or_batch(request: Request) -> AsyncIterator[Form | SentBatch]:
+    """Read the body as what its type says that it is. Raises as :func:`api.forms.multipart` does."""
+    async for sent in _body(request, SentBatch):
+        yield sent
+
+
+async def multipart_or_items(request: Request) -> AsyncIterator[Form | Sent]:
+    """Read the body of a call without options in the same way."""
+    async for sent in _body(request, Sent):
+        yield sent
+
+
+MultipartOrBatch = Annotated[Form | SentBatch, Depends(multipart_or_batch, scope="function")]
+MultipartOrItems = Annotated[Form | Sent, Depends(multipart_or_items, scope="function")]
+
+
+async def _body(request: Request, model: type[Sent]) -> AsyncIterator[Any]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        async for form in multipart(request):
+            yield form
+        return
+    try:
+        yield model.model_validate_json(await request.body())
+    except ValidationError as error:
+        if any(found["type"] == "json_invalid" for found in error.errors()):
+            raise Problem(400, "malformed_body", "The body is not the JSON it should be.") from None
+        raise invalid(error) from None
+
+
+def find(tx: Transaction, tenant_id: str, items: Sequence[Any]) -> tuple[list[Remote], list[Rejection]]:
+    """Return the items that can be imported, as far as is known, and why others cannot. Uploads are kept for longer."""
+    found, rejected = _read(items)
+    uploads = _keep_uploads(tx, tenant_id, {id_ for one in found for id_ in one.uploads})
+    detail = "there is no such upload, or it has expired"
+    lost = [one for one in found if not one.uploads <= uploads]
+    rejected += [Rejection(item=one.name, code="upload_not_found", detail=detail) for one in lost]
+    return [one for one in found if one.uploads <= uploads], rejected
+
+
+def _read(items: Sequence[Any]) -> tuple[list[Remote], list[Rejection]]:
+    taken: list[Remote] = []
+    rejected: list[Rejection] = []
+    seen: set[str | None] = set()
+    for number, given in enumerate(items):
+        name = f"items/{number}"
+        try:
+            item = Item.model_validate(given)
+            name = item.custom_id or name
+            _check(item, seen)
+        except ValidationError as error:
+            words = (f"{'/'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:3])
+            rejected.append(Rejection(item=name, code="validation_failed", detail="; ".join(words)))
+        except (outbound.ForbiddenUrl, Problem) as refusal:
+            rejected.append(Rejection(item=name, code=refusal.code, detail=refusal.detail))
+        else:
+            seen.add(item.custom_id)
+            taken.append(Remote(item, name))
+    return taken, rejected
+
+
+def _check(item: Item, seen: AbstractSet[str | None]) -> None:
+    if item.custom_id is not None and item.custom_id in seen:
+        raise Problem(422, "repeated_custom_id", "An item before it has the same custom_id.")
+    for source in item.sources.values():
+        _check_source(source)
+
+
+def _check_source(source: Source) -> None:
+    """Raise ``ForbiddenUrl`` or :class:`Problem` for what no worker would fetch."""
+    config = settings.get()
+    if source.url is not None:
+        outbound.check_url(source.url, config.allow_private_networks)
+    if source.s3 is not None:
+        try:
+            place = buckets.parse(source.s3)
+        except ValueError as error:
+            raise Problem(422, "s3_invalid", f"The object cannot be read: {error}.") from None
+        if not buckets.is_allowed(*place, config.import_buckets):
+            raise Problem(422, "s3_not_allowed", "The operator has not allowed to read objects from there.")
+
+
+def _keep_uploads(tx: Transaction, tenant_id: str, asked: AbstractSet[str]) -> set[str]:
+    ids_ = literal(sorted(asked), ARRAY(Text()))  # one parameter, however many there are
+    mine = (Upload.id == any_(ids_), Upload.tenant_id == tenant_id, Upload.expires_at > func.now())
+    locked = select(Upload.id).where(*mine).order_by(Upload.id).with_for_update()  # in order, or two would wait in turn
+    kept = update(Upload).where(Upload.id.in_(locked)).values(expires_at=func.now() + UPLOAD_KEPT)
+    return set(tx.scalars(kept.returning(Upload.id).execution_options(synchronize_session=False))) if asked else set()
+
+
+def insert_jobs(tx: Transaction, remotes: Sequence[Remote], params: Params, batch: Batch) -> list[Job]:
+    """Write the jobs, to be imported; the caller holds the lock of ``batch``'s row, whose total it has to raise."""
+    defaults = params.model_dump()
+    rows = [_row(one, defaults, batch, position) for position, one in enumerate(remotes, batch.total)]
+    tx.add_all(rows)
+    tx.flush()
+    if rows:
+        told = {"state": State.IMPORTING, "reason": "accepted: to be imported"}
+        tx.execute(insert(JobEvent), [{"job_id": row.id, **told} for row in rows])
+    return rows
+
+
+def _row(one: Remote, defaults: dict[str, Any], batch: Batch, position: int) -> Job:
+    job_id = ids.new(ids.Kind.JOB)
+    item = one.item
+    return Job(
+        id=job_id,
+        tenant_id=batch.tenant_id,
+        batch_id=batch.id,
+        position=position,
+        custom_id=item.custom_id,
+        meta=item.metadata,
+        params=defaults | item.params.model_dump(exclude_unset=True),
+        **inputs.keys(job_id),
+        sources={name: source.model_dump(exclude_none=True) for name, source in item.sources.items()},
+        state=State.IMPORTING,
+        due_at=func.now(),
+    )
