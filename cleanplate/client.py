@@ -79,7 +79,7 @@ class Client(Connection):
 
         def attempt() -> None:
             with self._open(content) as file:
-                given = {"headers": upload.headers, "content": file, "timeout": UPLOAD_TIMEOUT}
+                given: dict[str, Any] = {"headers": upload.headers, "content": file, "timeout": UPLOAD_TIMEOUT}
                 request = self._http.build_request(upload.method, upload.url, **given)
                 request.headers.pop("Authorization", None)
                 response = self._http.send(request)
