@@ -4,19 +4,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from aiohttp import web as aiohttp
 from sqlalchemy import func, select, update
 
 from cleanplate import cancel, db, jobs
 from cleanplate.models import Job
 from cleanplate.states import InFlight, State
-from cleanplate.storage import Store, StoreUnavailable
+from cleanplate.storage import Store, StoreUnavailable, foreign
 from tests import pictures, rows, web
+from tests.s3 import make_bucket, s3_environment, s3_server
 from tests.servers import wait_until
 from tests.threads import at_once
 from worker import importing, sources
 from worker.alone import alone
 from worker.store import _open, store
+from worker.sweep import Sweeper
 
 IMAGE = pictures.encoded(pictures.scene(), "JPEG")
 MASK = pictures.encoded(pictures.mask_image())
@@ -118,8 +122,16 @@ def test_a_pair_that_cannot_be_worked_on_fails_with_the_code_that_an_upload_woul
     refused(imported({"url": f"{site.url}/x.png{SIGNED}"}), "input_invalid", "mask_size_mismatch: ")
 
 
+async def without_end(request: Any) -> Any:
+    """Send for as long as somebody reads."""
+    response = aiohttp.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"x" * 10_000)
+
+
 def test_what_is_larger_than_a_file_may_be_is_read_no_further(site: web.Site) -> None:
-    site.answer = web.says(200, b"x" * 3_000_000)
+    site.answer = without_end
     refused(imported({"url": f"{site.url}/x"}), "input_invalid", "the image: file_too_large: ")
 
 
@@ -135,13 +147,16 @@ def test_what_a_source_refuses_is_not_asked_for_again(site: web.Site, status: in
 
 
 @pytest.mark.parametrize("answer", [web.says(503), web.says(429), web.hangs_up, web.breaks_off])
-def test_what_passes_is_waited_for_and_not_for_ever(site: web.Site, answer: web.Answer) -> None:
+def test_what_passes_is_waited_for_and_not_for_ever(
+    site: web.Site, answer: web.Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "PAUSES", (1000.0, 2000.0, 4000.0))
     site.answer = answer
     job_id = made({"url": f"{site.url}/x{SIGNED}"})
     for tries, pause in enumerate(importing.PAUSES):
         importing.import_pair(job_id)
         assert (row(job_id).state, row(job_id).import_tries) == ("importing", tries + 1)
-        assert due_in(job_id) == pytest.approx(pause, abs=1.5)
+        assert due_in(job_id) == pytest.approx(pause, abs=300)
     importing.import_pair(job_id)
     refused(row(job_id), "input_unreachable", "the image: 127.0.0.1 ")
 
@@ -172,6 +187,26 @@ def test_redirects_that_do_not_end_do(site: web.Site) -> None:
 
 def test_a_bucket_that_the_operator_no_longer_lists_is_not_read() -> None:
     refused(imported({"s3": "s3://photos/secret.jpg"}), "input_forbidden", "CLEANPLATE_IMPORT_BUCKETS")
+
+
+def test_objects_are_read_from_the_places_that_the_operator_lists(
+    configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_server() as endpoint:
+        make_bucket(endpoint, "photos")
+        for name, value in s3_environment(endpoint).items():
+            monkeypatch.setenv(name, value)
+        bucket = boto3.client("s3")
+        for key, data in (("autumn/ä b.jpg", IMAGE), ("autumn/large", b"x" * 100_001), ("spring/a.jpg", IMAGE)):
+            bucket.put_object(Bucket="photos", Key=key, Body=data)
+        configure(CLEANPLATE_IMPORT_BUCKETS="photos/autumn, elsewhere")
+        assert imported({"s3": "s3://photos/autumn/ä b.jpg"}).state == "queued"
+        refused(imported({"s3": "s3://photos/autumn/large"}), "input_invalid", "the image: file_too_large: ")
+        refused(imported({"s3": "s3://photos/autumn/none"}), "input_missing", "there is no s3://photos/autumn/none")
+        refused(imported({"s3": "s3://elsewhere/none"}), "input_missing", "there is no s3://elsewhere/none")
+        refused(imported({"s3": "s3://photos/spring/a.jpg"}), "input_forbidden", "CLEANPLATE_IMPORT_BUCKETS")
+    assert imported({"s3": "s3://photos/autumn/ä b.jpg"}).import_tries == 1
+    foreign._client.cache_clear()
 
 
 def test_our_own_store_being_away_is_waited_for_without_an_end(
@@ -285,8 +320,6 @@ def test_a_job_that_somebody_holds_is_passed_over() -> None:
 
 
 def test_the_sweep_hints_at_what_is_to_be_imported(hints: list[tuple[str, str]]) -> None:
-    from worker.sweep import Sweeper
-
     job_id = made({"url": "http://127.0.0.1:9/x"})
     sweeper = Sweeper(on_death=pytest.fail)
     sweeper.start()

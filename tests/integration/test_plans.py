@@ -11,12 +11,14 @@ from cleanplate import batches, cancel, db, jobs, order, outbox
 from cleanplate.models import Job
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
-from worker import capacity, seating
+from worker import capacity, importing, seating
 
 MANY = 20_000
+SMALL = {"workers", "accounts", "tenants"}
 STATE = """
     CASE WHEN n % 1000 = 1 THEN 'claimed' WHEN n % 1000 = 2 THEN 'sending' WHEN n % 1000 = 3 THEN 'unconfirmed'
-         WHEN n % 1000 = 4 THEN 'ready' WHEN n % 1000 < 100 THEN 'inflight' WHEN n % 2 = 0 THEN 'queued'
+         WHEN n % 1000 = 4 THEN 'ready' WHEN n % 1000 < 15 THEN 'importing'
+         WHEN n % 1000 < 100 THEN 'inflight' WHEN n % 2 = 0 THEN 'queued'
          ELSE 'succeeded' END
 """
 FILL = (
@@ -30,9 +32,9 @@ FILL = (
     "INSERT INTO workers (id, expires_at) SELECT 'w' || n, now() + interval '1 h' FROM generate_series(0, 3) n",
     f"""
     INSERT INTO jobs (id, tenant_id, batch_id, image_key, image, mask_key, mask, send_image_key, send_mask_key,
-                      state, tag, owner, account, due_at, result_key, error_code)
+                      sources, state, tag, owner, account, due_at, result_key, error_code)
     SELECT 'job_' || lpad(n::text, 8, '0'), 'ten_' || n % 4, CASE WHEN n % 500 >= 10 THEN 'bat_' || n % 100 END,
-           'k', '{{}}', 'k', '{{}}', 'k', 'k', state, n, 'w' || n % 4, 'default',
+           'k', '{{}}', 'k', '{{}}', 'k', 'k', '{{}}', state, n, 'w' || n % 4, 'default',
            now() - interval '1 s' * (n % 60), 'k', 'upstream_error'
     FROM (SELECT n, {STATE} AS state FROM generate_series(1, {MANY}) n) AS given
     """,
@@ -100,6 +102,7 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
         pytest.param(jobs.orphans("w9", 200), "ix_jobs_owner", id="what dead workers left"),
         pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
         pytest.param(jobs.due(State.READY, 200), "ix_jobs_ready_due", id="forgotten results"),
+        pytest.param(importing.next_imports(32), "ix_jobs_importing", id="the next jobs to import"),
         pytest.param(batches.processing(["bat_1", "bat_2"]), "ix_jobs_batch_processing", id="the jobs under way"),
         pytest.param(cancel.unheeded(), "ix_batches_cancelling", id="batches that are to be cancelled"),
         pytest.param(cancel.unheeded(), "ix_jobs_batch_processing", id="their jobs that have not been told"),
@@ -118,7 +121,7 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
 def test_it_is_found_by_its_index(filled: Engine, query: Any, index: str) -> None:
     for plan in plans(filled, query):
         assert index in {node.get("Index Name") for node in plan}
-        assert {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} <= {"workers", "accounts"}
+        assert {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} <= SMALL
 
 
 @pytest.mark.parametrize("query", [jobs.next_queued(24), jobs.next_single(2)], ids=["all", "single jobs"])
