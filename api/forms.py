@@ -7,7 +7,7 @@ what is left to python-multipart.
 import errno
 import os
 import tempfile
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
 from typing import IO, Annotated
 
@@ -71,7 +71,7 @@ class Form:
         return os.pread(self.spool.fileno(), file.size, file.offset)
 
 
-async def multipart(request: Request) -> AsyncIterator[Form]:
+async def multipart(request: Request) -> AsyncGenerator[Form, None]:
     """Read the request's body to its end. Raises :class:`Problem` 400, 413 or 415, and ``StoreFull``."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":

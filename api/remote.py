@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from sqlalchemy import Text, any_, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -22,15 +24,33 @@ from cleanplate.states import State
 
 ITEMS_BYTES = 16 << 20
 """Largest JSON with items: 10,000 with two signed URLs of 700 bytes each."""
+PAGE = 500
+"""Rows that are written at once: the statement and its parameters are many times as large as they are."""
 UPLOAD_KEPT = timedelta(hours=24)
 
 
+@dataclass(frozen=True, slots=True)
+class NoItem:
+    """What came in the place of an item, by what is wrong with it."""
+
+    detail: str
+
+
+def _item(given: Any) -> Item | NoItem:
+    """Judge one item at a time, as it comes out of the JSON: ten thousand as they came are never there together."""
+    try:
+        return Item.model_validate(given)
+    except ValidationError as error:
+        words = (f"{'/'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:3])
+        return NoItem("; ".join(words))
+
+
 class Sent(BaseModel):
-    """The body of a call whose items have not been judged yet."""
+    """The body of a call, its items judged each for itself."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    items: list[Any] = Field(max_length=ITEMS_MOST)
+    items: list[Annotated[Item | NoItem, PlainValidator(_item)]] = Field(max_length=ITEMS_MOST)
 
 
 class SentBatch(Sent):
@@ -75,18 +95,20 @@ MultipartOrItems = Annotated[Form | Sent, Depends(multipart_or_items, scope="fun
 async def _body(request: Request, model: type[Sent]) -> AsyncIterator[Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        async for form in multipart(request):
-            yield form
+        async with aclosing(multipart(request)) as forms:
+            async for form in forms:
+                yield form
         return
     try:
-        yield model.model_validate_json(await request.body())
+        sent = await run_in_threadpool(model.model_validate_json, await request.body())
     except ValidationError as error:
         if any(found["type"] == "json_invalid" for found in error.errors()):
             raise Problem(400, "malformed_body", "The body is not the JSON it should be.") from None
         raise invalid(error) from None
+    yield sent
 
 
-def find(tx: Transaction, tenant_id: str, items: Sequence[Any]) -> tuple[list[Remote], list[Rejection]]:
+def find(tx: Transaction, tenant_id: str, items: Sequence[Item | NoItem]) -> tuple[list[Remote], list[Rejection]]:
     """Return the items that can be imported, as far as is known, and why others cannot. Uploads are kept for longer."""
     found, rejected = _read(items)
     uploads = _keep_uploads(tx, tenant_id, {id_ for one in found for id_ in one.uploads})
@@ -96,19 +118,18 @@ def find(tx: Transaction, tenant_id: str, items: Sequence[Any]) -> tuple[list[Re
     return [one for one in found if one.uploads <= uploads], rejected
 
 
-def _read(items: Sequence[Any]) -> tuple[list[Remote], list[Rejection]]:
+def _read(items: Sequence[Item | NoItem]) -> tuple[list[Remote], list[Rejection]]:
     taken: list[Remote] = []
     rejected: list[Rejection] = []
     seen: set[str | None] = set()
-    for number, given in enumerate(items):
+    for number, item in enumerate(items):
         name = f"items/{number}"
+        if isinstance(item, NoItem):
+            rejected.append(Rejection(item=name, code="validation_failed", detail=item.detail))
+            continue
+        name = item.custom_id or name
         try:
-            item = Item.model_validate(given)
-            name = item.custom_id or name
             _check(item, seen)
-        except ValidationError as error:
-            words = (f"{'/'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:3])
-            rejected.append(Rejection(item=name, code="validation_failed", detail="; ".join(words)))
         except (outbound.ForbiddenUrl, Problem) as refusal:
             rejected.append(Rejection(item=name, code=refusal.code, detail=refusal.detail))
         else:
@@ -149,16 +170,20 @@ def _keep_uploads(tx: Transaction, tenant_id: str, asked: AbstractSet[str]) -> s
 def insert_jobs(tx: Transaction, remotes: Sequence[Remote], params: Params, batch: Batch) -> list[Job]:
     """Write the jobs, to be imported; the caller holds the lock of ``batch``'s row, whose total it has to raise."""
     defaults = params.model_dump()
-    rows = [_row(one, defaults, batch, position) for position, one in enumerate(remotes, batch.total)]
-    tx.add_all(rows)
-    tx.flush()
-    if rows:
-        told = {"state": State.IMPORTING, "reason": "accepted: to be imported"}
-        tx.execute(insert(JobEvent), [{"job_id": row.id, **told} for row in rows])
+    now = tx.scalar(select(func.now()))  # as a value: rows with an expression in them are inserted one by one
+    told = {"state": State.IMPORTING, "reason": "accepted: to be imported"}
+    rows: list[Job] = []
+    for start in range(0, len(remotes), PAGE):
+        page = enumerate(remotes[start : start + PAGE], batch.total + start)
+        some = [_row(one, defaults, batch, position, now) for position, one in page]
+        tx.add_all(some)
+        tx.flush()
+        tx.execute(insert(JobEvent), [{"job_id": row.id, **told} for row in some])
+        rows += some
     return rows
 
 
-def _row(one: Remote, defaults: dict[str, Any], batch: Batch, position: int) -> Job:
+def _row(one: Remote, defaults: dict[str, Any], batch: Batch, position: int, now: datetime | None) -> Job:
     job_id = ids.new(ids.Kind.JOB)
     item = one.item
     return Job(
@@ -172,5 +197,5 @@ def _row(one: Remote, defaults: dict[str, Any], batch: Batch, position: int) -> 
         **inputs.keys(job_id),
         sources={name: source.model_dump(exclude_none=True) for name, source in item.sources.items()},
         state=State.IMPORTING,
-        due_at=func.now(),
+        due_at=now,
     )
