@@ -38,9 +38,7 @@ door = APIRouter(include_in_schema=False)
         **idempotency.ANSWERS,
     },
 )
-def create_upload(
-    who: Authenticated, once: Once, base: BaseUrl, wanted: items.NewUpload | None = None
-) -> items.Upload:
+def create_upload(who: Authenticated, once: Once, base: BaseUrl, wanted: items.NewUpload | None = None) -> items.Upload:
     """Make room for one image or mask: put the file to `url`, then name `upload_id` in the items of a batch.
 
     One upload may serve many items, such as one mask for all. What is not named within a day is deleted.

@@ -9,8 +9,10 @@ from api import batches, cancel, endpoints, health, jobs, keys, uploads, upstrea
 from api.app import app
 from api.forms import multipart
 from api.idempotency import once
+from api.remote import multipart_or_batch, multipart_or_items
 
 DOCUMENT = app.openapi()
+BODIES = {multipart, multipart_or_batch, multipart_or_items}
 ROUTES = [
     route
     for module in (batches, cancel, endpoints, health, jobs, keys, uploads, upstream)
@@ -123,7 +125,7 @@ def test_every_call_that_creates_takes_an_idempotency_key_after_its_body() -> No
     creating = [route for route in ROUTES if "POST" in route.methods and route.name not in HARMLESS_WHEN_REPEATED]
     assert {route.name for route in creating} >= {"create_job", "create_batch", "create_webhook_endpoint"}
     for route in creating:
-        *_, last = [one.call for one in route.dependant.dependencies if one.call in {multipart, once}]
+        *_, last = [one.call for one in route.dependant.dependencies if one.call in {*BODIES, once}]
         assert last is once, f"{route.name}: declare `once: Once` after the body, and answer with `once.keep`"
 
 
