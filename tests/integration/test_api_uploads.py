@@ -122,6 +122,7 @@ def test_on_s3_the_address_is_the_stores_own_and_signs_the_size(
         for name, value in s3_environment(endpoint).items():
             monkeypatch.setenv(name, value)
         bucket = open_store("s3://photos/team")
+        bucket.check()
         monkeypatch.setattr(api_store, "_open", lambda *_: bucket)
         told, any_size = asked(client, bytes=len(DATA)), asked(client)
         assert told["url"].startswith(f"{endpoint}/photos/team/uploads/{told['upload_id']}?")
