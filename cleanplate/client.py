@@ -61,13 +61,15 @@ class Client(Connection):
     def create_batch_of(self, items: Sequence[Item], options: BatchOptions) -> Batch:
         """Create a batch of items whose files lie elsewhere, up to 10,000."""
         body = NewBatch(items=list(items), options=options).model_dump(mode="json", exclude_unset=True)
-        return self._create(Batch, lambda key: self._ask("POST", "/v1/batches", json=body, headers=key))
+        given = {"json": body, "timeout": UPLOAD_TIMEOUT}
+        return self._create(Batch, lambda key: self._ask("POST", "/v1/batches", headers=key, **given))
 
     def add_items_of(self, batch_id: str, items: Sequence[Item]) -> Accepted:
         """Add such items to an unsealed batch."""
         body = NewItems(items=list(items)).model_dump(mode="json", exclude_unset=True)
+        given = {"json": body, "timeout": UPLOAD_TIMEOUT}
         path = f"/v1/batches/{batch_id}/items"
-        return self._create(Accepted, lambda key: self._ask("POST", path, json=body, headers=key))
+        return self._create(Accepted, lambda key: self._ask("POST", path, headers=key, **given))
 
     def create_upload(self, size: int | None = None) -> Upload:
         """Make room for one file; of ``size`` bytes alone, when that is given."""
