@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
 
-from api import examples, intake, receivers
+from api import examples, intake, quote, receivers
 from api.auth import Authenticated, caller
 from api.documentation import REF, answers, example, file, form
 from api.errors import Problem, findings, invalid, not_found
@@ -17,12 +17,15 @@ from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, filtered, page
 from cleanplate import batches, db, ids, resources
 from cleanplate.models import Batch, Job
+from cleanplate.quoted import Quote
 from cleanplate.resources import Accepted, BatchOptions, Page, Rejection
+from cleanplate.states import Hold
 
 router = APIRouter(
     prefix="/v1/batches", tags=["batches"], dependencies=[Depends(caller)], responses=answers(401, 422, 500, 503)
 )
 
+DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
 FILES = {"type": "array", "items": file("`NAME.ext` and its mask `NAME_mask.png`, and so on.")}
 WRITES = answers(400, 403, 413, 415, 507)
 
@@ -31,6 +34,7 @@ WRITES = answers(400, 403, 413, 415, 507)
     "",
     status_code=202,
     responses={
+        **example(200, "The findings of a dry run.", examples.QUOTE),
         **example(202, "Accepted; results will follow.", examples.NEW_BATCH, {"Location": "Where the batch is."}),
         **WRITES,
     },
@@ -40,12 +44,18 @@ WRITES = answers(400, 403, 413, 415, 507)
         encoding={"options": {"contentType": "application/json"}},
     ),
 )
-def create_batch(who: Authenticated, sent: Multipart, response: Response) -> resources.Batch:
+def create_batch(
+    who: Authenticated, sent: Multipart, response: Response, *, dry_run: DryRun = False
+) -> resources.Batch | Quote:
     """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why."""
     options = _options(sent)
     if options.webhook_url is not None:
         receivers.check_url(options.webhook_url)
     uploads, unpaired = intake.find_pairs(sent.files, options.mask_suffix)
+    if dry_run:
+        response.status_code = 200
+        good, faulty = intake.check_all(sent, uploads, options.params)
+        return quote.quote(good, [*unpaired, *faulty], options)
     stored, rejected = _take(sent, uploads, unpaired, options)
     if options.seal and not stored:
         raise Problem(422, "no_valid_items", "There is no pair to work on in this batch.", errors=findings(rejected))
@@ -63,6 +73,8 @@ def create_batch(who: Authenticated, sent: Multipart, response: Response) -> res
             endpoint_id=endpoint_id,
             priority=options.priority,
             total=0,
+            hold=Hold.CANARY if options.canary is not None else None,
+            budget_credits=options.budget_credits,
             sealed_at=func.now() if options.seal else None,
         )
         tx.add(row)
@@ -154,7 +166,7 @@ def _take(
 ) -> tuple[list[Stored], list[Rejection]]:
     """Check and store the pairs; a batch that is to be taken whole or not at all is checked whole before."""
     if options.atomic:
-        findings_ahead = [*rejected, *intake.check_all(sent, uploads, options.params)]
+        findings_ahead = [*rejected, *intake.check_all(sent, uploads, options.params)[1]]
         if grave := [one for one in findings_ahead if one.code not in intake.HARMLESS]:
             detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
             raise Problem(422, "batch_rejected", detail, errors=findings(grave))

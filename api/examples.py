@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
+from cleanplate.quoted import Quote, QuotedItem
 from cleanplate.resources import (
     Accepted,
     Attempt,
@@ -97,6 +98,14 @@ NEW_BATCH = Batch(
     finished_at=None,
     options=BatchOptions(name="spring catalogue", webhook_url="https://example.com/hooks"),
     webhook_secret="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",  # noqa: S106 -- an example
+)
+QUOTE = Quote(
+    accepted=True,
+    items=[QuotedItem(item="sofa.jpg", custom_id="sofa", warnings=[], credits=5.0)],
+    rejected=[_REJECTED],
+    quote_credits=5.0,
+    within_budget=1,
+    eta_seconds=6.0,
 )
 BATCH = NEW_BATCH.model_copy(
     update={

@@ -7,16 +7,17 @@ written (a refused duplicate, a request that failed half way) are the sweep's.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from threading import BoundedSemaphore
 from typing import Any, TypeVar
 
 from sqlalchemy import insert, select
 
-from api import names, order
+from api import names
 from api.errors import Problem
 from api.forms import File, Form
 from api.store import store
-from cleanplate import ids, settings
+from cleanplate import holding, ids, order, settings
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
 from cleanplate.imaging.faults import ImageFault
@@ -80,15 +81,17 @@ def find_pairs(files: Sequence[File], mask_suffix: str) -> tuple[list[Upload], l
     return uploads, rejected
 
 
-def check_all(form: Form, uploads: Sequence[Upload], params: Params) -> list[Rejection]:
-    """Return why pairs cannot be worked on, and store none."""
+def check_all(
+    form: Form, uploads: Sequence[Upload], params: Params
+) -> tuple[list[tuple[Upload, Sequence[str]]], list[Rejection]]:
+    """Store nothing; return the pairs that can be worked on, each with its warnings, and why others cannot."""
 
-    def check(one: Upload) -> None:
+    def check(one: Upload) -> tuple[Upload, Sequence[str]]:
         with _turn:
-            _check(form, one, params)
+            return one, _check(form, one, params)[2].warnings
 
-    found = _workers.map(lambda one: _unless_faulty(lambda: check(one), one), uploads)
-    return [one for one in found if isinstance(one, Rejection)]
+    found = list(_workers.map(lambda one: _unless_faulty(lambda: check(one), one), uploads))
+    return [one for one in found if isinstance(one, tuple)], [one for one in found if isinstance(one, Rejection)]
 
 
 def take_all(form: Form, uploads: Sequence[Upload], params: Params) -> tuple[list[Stored], list[Rejection]]:
@@ -170,7 +173,8 @@ def insert_jobs(
 
     The caller holds the lock of ``batch``'s row, whose total it has to raise.
     """
-    tags = order.line_up(tx, tenant_id, batch, len(stored))
+    going = holding.going(batch, len(stored))
+    tags = [*order.line_up(tx, tenant_id, batch, going), *repeat(None, len(stored) - going)]
     rows = [
         Job(
             id=one.upload.job_id,
@@ -185,13 +189,15 @@ def insert_jobs(
             image=dict(one.image),
             mask=dict(one.mask),
             **one.keys,
-            tag=tag,
+            tag=tag or 0,
+            state=State.HELD if tag is None else State.QUEUED,
         )
         for position, (one, tag) in enumerate(zip(stored, tags, strict=True), batch.total if batch else 0)
     ]
     tx.add_all(rows)
     tx.flush()
-    events = [{"job_id": row.id, "state": State.QUEUED, "reason": "accepted"} for row in rows]
+    reasons = {State.QUEUED: "accepted", State.HELD: f"accepted: {holding.REASON}"}
+    events = [{"job_id": row.id, "state": row.state, "reason": reasons[State(row.state)]} for row in rows]
     if events:
         tx.execute(insert(JobEvent), events)
     return rows

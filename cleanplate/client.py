@@ -21,15 +21,8 @@ from pydantic import BaseModel, ValidationError
 
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import AbortedError, ApiError, UnreachableError, UnusableAnswerError, refusal
-from cleanplate.resources import (
-    Accepted,
-    Batch,
-    BatchOptions,
-    Endpoint,
-    Job,
-    Page,
-    Upstream,
-)
+from cleanplate.quoted import Quote
+from cleanplate.resources import Accepted, Batch, BatchOptions, Endpoint, Job, Page, Upstream
 from cleanplate.states import InFlight
 
 T = TypeVar("T")
@@ -95,15 +88,24 @@ class Client:
         form = {"options": (None, options.model_dump_json(exclude_none=True), "application/json")}
         return self._parse(Batch, self._repeat(lambda: self._ask("POST", "/v1/batches", files=form)))
 
+    def quote(self, options: BatchOptions, files: Sequence[tuple[str, Path | bytes]]) -> Quote:
+        """Ask what a batch of these images and masks would come to; nothing is stored or paid."""
+
+        def attempt() -> httpx.Response:
+            with ExitStack() as opened:
+                parts: list[Any] = [("options", (None, options.model_dump_json(exclude_none=True), "application/json"))]
+                parts += self._parts(opened, files)
+                dry: dict[str, Any] = {"params": {"dry_run": "true"}, "timeout": UPLOAD_TIMEOUT}
+                return self._ask("POST", "/v1/batches", files=parts, **dry)
+
+        return self._parse(Quote, self._repeat(attempt))
+
     def add_items(self, batch_id: str, files: Sequence[tuple[str, Path | bytes]]) -> Accepted:
         """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
 
         def attempt() -> httpx.Response:
             with ExitStack() as opened:
-                parts = [
-                    ("files", (name, opened.enter_context(self._open(content)), "application/octet-stream"))
-                    for name, content in files
-                ]
+                parts = self._parts(opened, files)
                 return self._ask("POST", f"/v1/batches/{batch_id}/items", files=parts, timeout=UPLOAD_TIMEOUT)
 
         return self._parse(Accepted, self._repeat(attempt))
@@ -122,6 +124,12 @@ class Client:
     def cancel_job(self, job_id: str, in_flight: InFlight = InFlight.FINISH) -> CancelledJob:
         """Do the same with one job."""
         return self._cancel(CancelledJob, f"/v1/jobs/{job_id}", in_flight)
+
+    def release(self, batch_id: str, budget_credits: float | None = None) -> Batch:
+        """Let go what is held of a batch, beyond its canary or at its budget, which becomes ``budget_credits``."""
+        how = {} if budget_credits is None else {"budget_credits": budget_credits}
+        path = f"/v1/batches/{batch_id}/release"
+        return self._parse(Batch, self._repeat(lambda: self._ask("POST", path, params=how)))
 
     def batch(self, batch_id: str) -> Batch:
         return self._get(Batch, f"/v1/batches/{batch_id}")
@@ -242,6 +250,12 @@ class Client:
     def _go_on(self) -> None:
         if self._aborted.is_set():
             raise AbortedError("interrupted")
+
+    def _parts(self, opened: ExitStack, files: Sequence[tuple[str, Path | bytes]]) -> list[Any]:
+        return [
+            ("files", (name, opened.enter_context(self._open(content)), "application/octet-stream"))
+            for name, content in files
+        ]
 
     def _open(self, content: Path | bytes) -> IO[bytes]:
         return io.BytesIO(content) if isinstance(content, bytes) else _Upload(content, self._go_on)

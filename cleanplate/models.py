@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, InFlight, State
+from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, Hold, InFlight, State
 
 
 class Base(DeclarativeBase):
@@ -30,7 +30,7 @@ class Base(DeclarativeBase):
     }
 
 
-def _in(*states: State | InFlight) -> str:
+def _in(*states: State | InFlight | Hold) -> str:
     """Return ``('a', 'b')`` for a check or a partial index."""
     return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
@@ -48,7 +48,7 @@ class Tenant(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    # Its share beside others, and where the line of its jobs, and that of single ones in it, ends: see ``api.order``.
+    # Its share beside others, and where the line of its jobs, and that of single ones in it, ends: see ``order``.
     weight: Mapped[float] = mapped_column(server_default="1")
     finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     singles_finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -122,12 +122,19 @@ class Batch(Base):
     sealed_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
     cancelling: Mapped[str | None]  # it is to be cancelled, and this becomes of what is in flight; of a job, too
+    hold: Mapped[str | None]
+    budget_credits: Mapped[float | None]
+    budget_reached_at: Mapped[datetime | None]
+    doubtful_credits: Mapped[float] = mapped_column(server_default="0")  # of submits that nobody knows to be billed
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
+        CheckConstraint(f"hold IN {_in(*Hold)}", name="hold"),
         Index("ix_batches_tenant", "tenant_id", "id"),
+        Index("ix_batches_budget", "id", postgresql_where=text("budget_credits IS NOT NULL AND finished_at IS NULL")),
+        Index("ix_batches_hold", "id", postgresql_where=text("hold IN ('budget', 'release') AND finished_at IS NULL")),
         Index("ix_batches_line", "tenant_id", "finish_tag", postgresql_where=text("finished_at IS NULL")),
         Index("ix_batches_cancelling", "id", postgresql_where=text("cancelling IS NOT NULL AND finished_at IS NULL")),
     )
@@ -157,7 +164,7 @@ class Job(Base):
     send_image_key: Mapped[str]
     send_mask_key: Mapped[str]
 
-    # The flow. ``tag`` is the claim's order, by ``api.order``; ``due_at`` is when the state's rescuer looks at the row.
+    # The flow. ``tag`` is the claim's order, by ``order``; ``due_at`` is when the state's rescuer looks at the row.
     state: Mapped[str] = mapped_column(server_default=State.QUEUED)
     tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     owner: Mapped[str | None]
@@ -190,6 +197,7 @@ class Job(Base):
         Index("ix_jobs_claim", "tag", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_line", "tenant_id", "tag", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_claim_single", "tag", "id", postgresql_where=text("state = 'queued' AND batch_id IS NULL")),
+        Index("ix_jobs_held", "batch_id", "id", postgresql_where=text("state = 'held'")),
         Index("ix_jobs_slots", "account", postgresql_where=text(f"state IN {_in(*HOLDS_SLOT)}")),
         Index("ix_jobs_owner", "owner", postgresql_where=text(f"state IN {_in(*LEASED)}")),
         Index("ix_jobs_unconfirmed_due", "due_at", postgresql_where=text("state = 'unconfirmed'")),
@@ -296,3 +304,4 @@ class Account(Base):
     latency_seconds: Mapped[float | None]
     latencies: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)  # seconds by size, see worker.latencies
     unanswered: Mapped[int] = mapped_column(server_default="0")
+    price_credits: Mapped[float | None]  # what the newest task cost, of those that told it

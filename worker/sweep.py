@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
 
-from cleanplate import cancel, db, jobs, outbox, queue, settings
+from cleanplate import cancel, db, holding, jobs, outbox, queue, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job, Worker
 from cleanplate.outcomes import ErrorCode
-from cleanplate.states import State
+from cleanplate.states import Hold, State
 from cleanplate.storage import Store, StoreError, open_store
+from worker import budget
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
@@ -36,6 +37,7 @@ BATCH: Final = 200
 HERE: Final = 8
 """Results that a round stores itself when the broker is away: no more than it can, since each found is put off."""
 CANCEL_SECONDS: Final = 1.0
+HOLD_SECONDS: Final = 1.0
 OBJECTS_EVERY_SECONDS: Final = 3600.0
 OBJECTS_AGE: Final = timedelta(hours=24)
 DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
@@ -78,8 +80,12 @@ class Sweeper(threading.Thread):
             forgotten = forgotten_results(tx, HERE if told is None else BATCH)
             deliveries = () if told is None or told >= BATCH else tx.scalars(outbox.due(BATCH - told)).all()
             cancelling = tx.scalars(cancel.unheeded()).all()
+            held = tx.execute(holding.pending()).all()
         for batch_id in cancelling:
             cancel.carry_on(batch_id, CANCEL_SECONDS / len(cancelling))
+        for batch_id, hold in held:
+            tend = holding.carry_on if hold == Hold.RELEASE else budget.tend
+            tend(batch_id, HOLD_SECONDS / len(held))
         for delivery_id in deliveries:
             queue.send("notify", delivery_id)
         here = [job_id for job_id, aged in forgotten if aged or not queue.send("finalize", job_id)]
@@ -114,7 +120,9 @@ def known_by_callback() -> ColumnElement[bool]:
 def decide_unconfirmed(tx: db.Transaction, policy: str, max_submits: int) -> None:
     """Let the policy decide about submits whose answer never came: send again (it may be paid twice), or fail."""
     changes = []
-    for job_id, submits in tx.execute(_undecided()).all():
+    undecided = tx.execute(_undecided()).all()
+    budget.doubt(tx, [job_id for job_id, _ in undecided])
+    for job_id, submits in undecided:
         if policy == "resubmit" and submits < max_submits:
             changes.append(Change(job_id, UNCONFIRMED, State.QUEUED, "no answer came: sent again by policy"))
         else:

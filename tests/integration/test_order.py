@@ -11,8 +11,7 @@ from hypothesis import settings as often
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, update
 
-from api import order
-from cleanplate import db, ids, jobs
+from cleanplate import db, ids, jobs, order
 from cleanplate.jobs import Change
 from cleanplate.models import Base, Batch, Job, Tenant
 from cleanplate.states import State

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from api import order
-from cleanplate import db, tenants
+from cleanplate import db, order, tenants
 from cleanplate.client import Client
 from cleanplate.models import Batch
 from cleanplate.resources import BatchOptions

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.order import places
+from cleanplate.order import places
 
 waiting = st.integers(0, 300)
 counts = st.integers(1, 300)

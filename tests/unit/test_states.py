@@ -60,7 +60,7 @@ def test_who_is_not_to_be_cancelled_goes_where_it_was_to_go() -> None:
 
 def test_what_is_to_be_finished_goes_anywhere_but_back_to_be_sent() -> None:
     ends = {target for target in State if heeding(target, InFlight.FINISH) is not target}
-    assert ends == {State.QUEUED, State.CLAIMED}
+    assert ends == {State.HELD, State.QUEUED, State.CLAIMED}
 
 
 def test_what_is_abandoned_ends_with_whatever_frees_its_slot() -> None:
@@ -80,7 +80,12 @@ def test_a_slot_is_taken_by_sending_alone_or_by_asking_once_more_for_a_result() 
 
 
 def test_what_may_have_been_sent_goes_back_to_the_queue_only_through_the_policy() -> None:
-    assert {source for source, target in MOVES if target is State.QUEUED} == {State.CLAIMED, State.UNCONFIRMED}
+    back = {source for source, target in MOVES if target is State.QUEUED}
+    assert back == {State.HELD, State.CLAIMED, State.UNCONFIRMED}
+
+
+def test_what_is_held_was_never_sent_or_waits_to_be_sent_again() -> None:
+    assert {source for source, target in MOVES if target is State.HELD} == {State.QUEUED, State.CLAIMED}
 
 
 def test_whoever_is_leased_or_holds_a_slot_is_being_processed() -> None:
