@@ -6,7 +6,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, endpoints, errors, health, jobs, release, upstream
+from api import batches, callbacks, cancel, endpoints, errors, health, jobs, release, retry, upstream
 from api.documentation import API
 from api.middleware import BodyLimit, Envelope
 from cleanplate import logs, settings
@@ -39,7 +39,7 @@ def create_app() -> API:
         redoc_url=None,
         exception_handlers={HTTPException: errors.answer, RequestValidationError: errors.answer},
     )
-    for routes in (batches, jobs, cancel, release, endpoints, upstream, callbacks, health):
+    for routes in (batches, jobs, cancel, release, retry, endpoints, upstream, callbacks, health):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
     app.add_middleware(Envelope)

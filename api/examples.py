@@ -65,6 +65,7 @@ JOB = QUEUED_JOB.model_copy(
         "finished_at": _AT + timedelta(seconds=7),
     }
 )
+RETRIED_JOB = QUEUED_JOB.model_copy(update={"id": _JOB_ID[:-1] + "8", "parent_id": _JOB_ID})
 JOB_PAGE = Page[Job](data=[JOB], next_cursor=None)
 HISTORY = History(
     events=[
@@ -98,6 +99,9 @@ NEW_BATCH = Batch(
     finished_at=None,
     options=BatchOptions(name="spring catalogue", webhook_url="https://example.com/hooks"),
     webhook_secret="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",  # noqa: S106 -- an example
+)
+RETRIED_BATCH = NEW_BATCH.model_copy(
+    update={"id": _BATCH_ID[:-1] + "7", "parent_id": _BATCH_ID, "rejected": [], "webhook_secret": None}
 )
 QUOTE = Quote(
     accepted=True,

@@ -23,6 +23,7 @@ from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import AbortedError, ApiError, UnreachableError, UnusableAnswerError, refusal
 from cleanplate.quoted import Quote
 from cleanplate.resources import Accepted, Batch, BatchOptions, Endpoint, Job, Page, Upstream
+from cleanplate.retrying import Retrying, RetryingBatch
 from cleanplate.states import InFlight
 
 T = TypeVar("T")
@@ -130,6 +131,16 @@ class Client:
         how = {} if budget_credits is None else {"budget_credits": budget_credits}
         path = f"/v1/batches/{batch_id}/release"
         return self._parse(Batch, self._repeat(lambda: self._ask("POST", path, params=how)))
+
+    def retry_batch(self, batch_id: str, retrying: RetryingBatch) -> Batch:
+        """Make a child batch of what failed. Never repeated: the server refuses to retry a job twice."""
+        path, body = f"/v1/batches/{batch_id}/retry", retrying.model_dump(exclude_unset=True)
+        return self._parse(Batch, self._once(lambda: self._ask("POST", path, json=body)))
+
+    def retry_job(self, job_id: str, retrying: Retrying) -> Job:
+        """Do the same with one job, which gets a child of its own."""
+        path, body = f"/v1/jobs/{job_id}/retry", retrying.model_dump(exclude_unset=True)
+        return self._parse(Job, self._once(lambda: self._ask("POST", path, json=body)))
 
     def batch(self, batch_id: str) -> Batch:
         return self._get(Batch, f"/v1/batches/{batch_id}")

@@ -106,6 +106,7 @@ class Batch(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"))
     name: Mapped[str | None]
     params: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
     options: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
@@ -148,6 +149,7 @@ class Job(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))  # what it retries, with the same inputs
     position: Mapped[int] = mapped_column(server_default="0")
     custom_id: Mapped[str | None]
     endpoint_id: Mapped[str | None] = mapped_column(ForeignKey("endpoints.id"))
@@ -205,6 +207,7 @@ class Job(Base):
         Index("ix_jobs_batch_processing", "batch_id", postgresql_where=text(f"state IN {_in(*PROCESSING)}")),
         Index("ix_jobs_batch", "batch_id", "id"),
         Index("ix_jobs_tenant", "tenant_id", "id"),
+        Index("uq_jobs_parent", "parent_id", unique=True, postgresql_where=text("parent_id IS NOT NULL")),
         Index("uq_jobs_custom_id", "batch_id", "custom_id", unique=True),
     )
 

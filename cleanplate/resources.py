@@ -114,6 +114,7 @@ class Job(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     metadata: JSON
+    parent_id: str | None = Field(None, description="The job that this one retries.")
     webhook_secret: str | None = Field(
         None, description="Verifies the webhooks of `webhook_url`; only in the answer that first names that URL."
     )
@@ -270,6 +271,7 @@ def job(row: "models.Job", base_url: str) -> Job:
         started_at=row.started_at,
         finished_at=row.finished_at,
         metadata=row.meta,
+        parent_id=row.parent_id,
     )
 
 
@@ -299,6 +301,7 @@ def batch(
         cost_credits=row.cost_credits,
         quote_credits=quote_credits,
         eta_seconds=eta_seconds,
+        parent_id=row.parent_id,
         created_at=row.created_at,
         sealed_at=row.sealed_at,
         finished_at=row.finished_at,

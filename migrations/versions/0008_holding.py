@@ -1,4 +1,4 @@
-"""What a batch may cost: jobs that are held, the budget, and the price that is learned."""
+"""What a batch may cost: jobs that are held, the budget, the price that is learned, and what is retried."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -41,6 +41,11 @@ def upgrade() -> None:
         postgresql_where=sa.text("hold IN ('budget', 'release') AND finished_at IS NULL"),
     )
     op.create_index("ix_jobs_held", "jobs", ["batch_id", "id"], postgresql_where=sa.text("state = 'held'"))
+    for table in ("batches", "jobs"):
+        op.add_column(table, sa.Column("parent_id", sa.Text(), nullable=True))
+        op.create_foreign_key(op.f(f"fk_{table}_parent_id"), table, table, ["parent_id"], ["id"])
+    child = sa.text("parent_id IS NOT NULL")
+    op.create_index("uq_jobs_parent", "jobs", ["parent_id"], unique=True, postgresql_where=child)
     _states(STATES.format(held="'held', "))
     _guard(f"{MOVES}, {HELD}")
 
@@ -51,7 +56,11 @@ def downgrade() -> None:
     op.execute("ALTER TABLE jobs ENABLE TRIGGER jobs_guard_state")
     _guard(MOVES)
     _states(STATES.format(held=""))
-    op.drop_index("ix_jobs_held", table_name="jobs")
+    for index in ("uq_jobs_parent", "ix_jobs_held"):
+        op.drop_index(index, table_name="jobs")
+    for table in ("batches", "jobs"):
+        op.drop_constraint(op.f(f"fk_{table}_parent_id"), table)
+        op.drop_column(table, "parent_id")
     op.drop_index("ix_batches_hold", table_name="batches")
     op.drop_index("ix_batches_budget", table_name="batches")
     op.drop_constraint(op.f("ck_batches_hold"), "batches")

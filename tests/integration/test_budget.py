@@ -139,7 +139,7 @@ def test_no_more_is_released_than_is_affordable_however_often_it_is_looked_at() 
         tend()
     assert states() == [State.HELD] * 2 + [State.QUEUED] * 2
     with db.transaction() as tx:
-        jobs.claim(tx, rows.WORKER, 1)
+        jobs.claim(tx, rows.WORKER, 2)
     tend()
     assert states().count(State.HELD) == 2
 

@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from api import retry
 from cleanplate import batches, cancel, db, holding, jobs, order, outbox
 from cleanplate.models import Job
+from cleanplate.retrying import Retrying
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
 from worker import budget, capacity, seating
@@ -122,6 +124,8 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
         pytest.param(budget.queued("bat_1", "job_00010000"), "ix_jobs_batch", id="those to hold for a budget"),
         pytest.param(holding.pending(), "ix_batches_hold", id="batches of which something is held"),
         pytest.param(holding.held("bat_1", 100), "ix_jobs_held", id="what is held of one"),
+        pytest.param(retry.retriable("bat_1", "job_00010000", Retrying()), "ix_jobs_batch", id="what is retried"),
+        pytest.param(retry.retriable("bat_1", "job_00010000", Retrying()), "uq_jobs_parent", id="what was retried"),
         pytest.param(outbox.due(200), "ix_deliveries_due", id="deliveries"),
         pytest.param(
             select(Job).where(Job.batch_id == "bat_1", Job.id > "job_00010000").order_by(Job.id).limit(50),

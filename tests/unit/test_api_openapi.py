@@ -5,13 +5,13 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from api import batches, cancel, endpoints, health, jobs, release, upstream
+from api import batches, cancel, endpoints, health, jobs, release, retry, upstream
 from api.app import app
 
 DOCUMENT = app.openapi()
 ROUTES = [
     route
-    for module in (batches, cancel, endpoints, health, jobs, release, upstream)
+    for module in (batches, cancel, endpoints, health, jobs, release, retry, upstream)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -61,6 +61,8 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "POST /v1/batches/{batch_id}/seal",
         "POST /v1/batches/{batch_id}/cancel",
         "POST /v1/batches/{batch_id}/release",
+        "POST /v1/batches/{batch_id}/retry",
+        "POST /v1/jobs/{job_id}/retry",
         "POST /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints/{endpoint_id}",
