@@ -6,8 +6,23 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import batches, callbacks, cancel, endpoints, errors, health, jobs, release, retry, upstream
+from api import (
+    batches,
+    callbacks,
+    cancel,
+    docs,
+    endpoints,
+    errors,
+    health,
+    idempotency,
+    jobs,
+    keys,
+    release,
+    retry,
+    upstream,
+)
 from api.documentation import API
+from api.fingerprint import Fingerprint
 from api.middleware import BodyLimit, Envelope
 from cleanplate import logs, settings
 
@@ -21,6 +36,7 @@ TAGS = [
     {"name": "batches", "description": "Many pairs that belong together."},
     {"name": "jobs", "description": "One pair on its way."},
     {"name": "webhooks", "description": "Who is told of what happens, signed by Standard Webhooks."},
+    {"name": "api-keys", "description": "Who may call, and what for. Takes a key of scope `admin`."},
     {"name": "upstream", "description": "The account that does the erasing."},
     {"name": "health", "description": "For probes; no key."},
 ]
@@ -36,11 +52,17 @@ def create_app() -> API:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         generate_unique_id_function=_operation_id,
+        docs_url=None,
         redoc_url=None,
-        exception_handlers={HTTPException: errors.answer, RequestValidationError: errors.answer},
+        exception_handlers={
+            HTTPException: errors.answer,
+            RequestValidationError: errors.answer,
+            idempotency.Replayed: idempotency.replay,
+        },
     )
-    for routes in (batches, jobs, cancel, release, retry, endpoints, upstream, callbacks, health):
+    for routes in (docs, batches, jobs, cancel, release, retry, endpoints, keys, upstream, callbacks, health):
         app.include_router(routes.router)
+    app.add_middleware(Fingerprint)
     app.add_middleware(BodyLimit, multipart_bytes=settings.get().max_request_bytes)
     app.add_middleware(Envelope)
     return app

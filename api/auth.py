@@ -8,34 +8,49 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api import limits
 from api.errors import Problem
 from cleanplate import db, tenants
+from cleanplate.api_keys import Scope
 
 KEYS_REMEMBERED_SECONDS = 3.0
 READING = frozenset({"GET", "HEAD"})
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="A key made by `cleanplate keys create`.")
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="API key", description="A key of your team: `/v1/api-keys` makes them."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A tenant, and whether its key may only read."""
+    """A tenant, and what its key may do."""
 
     tenant_id: str
-    read_only: bool
+    scope: Scope
 
 
 def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
-    """Return who is asking, or answer 401, or 403 to a read-only key that wants to write."""
+    """Return who is asking, or answer 401, 429 past the team's limit, or 403 to a read-only key that writes."""
     if given is None:
         raise _unauthorized("missing_key", "Send your key as `Authorization: Bearer cp_...`.")
     found = _find(tenants.digest(given.credentials), int(monotonic() / KEYS_REMEMBERED_SECONDS))
-    if found.read_only and request.method not in READING:
-        raise Problem(403, "read_only_key", "This key may read and nothing else.")
-    return found
+    limits.count(request, found.tenant_id)
+    return _allowed(found, Scope.READ if request.method in READING else Scope.WRITE)
 
 
 Authenticated = Annotated[Caller, Depends(caller)]
+
+
+def admin(who: Authenticated) -> Caller:
+    """Return who is asking, or answer 403 to a key that is not of scope ``admin``."""
+    return _allowed(who, Scope.ADMIN)
+
+
+def _allowed(who: Caller, wanted: Scope) -> Caller:
+    if not who.scope.allows(wanted):
+        detail = f"This takes a key of scope {wanted}; the scope of yours is {who.scope}."
+        raise Problem(403, "forbidden_scope", detail)
+    return who
 
 
 @lru_cache(maxsize=1024)
@@ -43,9 +58,11 @@ def _find(sha256: str, _period: int) -> Caller:
     """Look a key up, once a period: a revoked key works for no longer than that. An unknown key is not remembered."""
     with db.transaction() as tx:
         key = tenants.find(tx, sha256)
+        if key is not None:
+            tenants.note_use(tx, key)
     if key is None:
-        raise _unauthorized("invalid_key", "This key is not known, or it was revoked.")
-    return Caller(key.tenant_id, read_only=key.scope == tenants.READ)
+        raise _unauthorized("invalid_key", "This key is not known, has expired or was revoked.")
+    return Caller(key.tenant_id, Scope(key.scope))
 
 
 def _unauthorized(code: str, detail: str) -> Problem:

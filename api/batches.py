@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
 
-from api import examples, intake, quote, receivers
+from api import examples, idempotency, intake, quote, receivers
 from api.auth import Authenticated, caller
 from api.documentation import REF, answers, example, file, form
 from api.errors import Problem, findings, invalid, not_found
 from api.forms import Form, Multipart
+from api.idempotency import Once
 from api.intake import Stored, Upload
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, filtered, page
@@ -27,7 +28,7 @@ router = APIRouter(
 
 DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
 FILES = {"type": "array", "items": file("`NAME.ext` and its mask `NAME_mask.png`, and so on.")}
-WRITES = answers(400, 403, 413, 415, 507)
+WRITES = answers(400, 403, 413, 415, 507) | idempotency.ANSWERS
 
 
 @router.post(
@@ -45,7 +46,7 @@ WRITES = answers(400, 403, 413, 415, 507)
     ),
 )
 def create_batch(
-    who: Authenticated, sent: Multipart, response: Response, *, dry_run: DryRun = False
+    who: Authenticated, sent: Multipart, once: Once, response: Response, *, dry_run: DryRun = False
 ) -> resources.Batch | Quote:
     """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why."""
     options = _options(sent)
@@ -81,7 +82,7 @@ def create_batch(
         tx.flush()
         row.total = len(_insert(tx, row, stored, options))
         response.headers["Location"] = f"/v1/batches/{row.id}"
-        return batches.resource(tx, row, secret=secret)
+        return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
 
 
 @router.post(
@@ -90,7 +91,7 @@ def create_batch(
     responses={**example(202, "What became of each item.", examples.ACCEPTED), **WRITES, **answers(404, 409)},
     openapi_extra=form({"files": FILES}, required=["files"]),
 )
-def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, base: BaseUrl) -> Accepted:
+def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, once: Once, base: BaseUrl) -> Accepted:
     """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated."""
     sent.only(files={"files"}, fields=())
     with db.transaction() as tx:
@@ -109,7 +110,8 @@ def add_batch_items(who: Authenticated, batch_id: str, sent: Multipart, base: Ba
         told = [one.model_dump() for one in rejected if one.code != intake.DUPLICATE]
         row.rejected = [*row.rejected, *(one for one in told if one not in row.rejected)]
         batch = batches.resource(tx, row)
-    return Accepted(accepted=[resources.job(job, base) for job in jobs], rejected=rejected, batch=batch)
+        accepted = [resources.job(job, base) for job in jobs]
+        return once.keep(tx, Accepted(accepted=accepted, rejected=rejected, batch=batch))
 
 
 @router.post("/{batch_id}/seal", responses=example(200, "The batch.", examples.BATCH) | answers(403, 404))

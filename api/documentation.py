@@ -11,14 +11,15 @@ from api.errors import MEDIA_TYPE, Problem, ProblemDocument
 REF = "#/components/schemas/{model}"
 PROBLEMS: dict[int, tuple[str, str]] = {
     400: ("unknown_parameter", "This call does not know the parameter colour."),
-    401: ("invalid_key", "This key is not known, or it was revoked."),
-    403: ("read_only_key", "This key may read and nothing else."),
+    401: ("invalid_key", "This key is not known, has expired or was revoked."),
+    403: ("forbidden_scope", "This takes a key of scope write; the scope of yours is read."),
     404: ("not_found", "There is no such job."),
     409: ("not_finished", "The job has not ended yet: it is inflight."),
     410: ("result_expired", "The result is no longer stored."),
     413: ("file_too_large", "sofa.jpg has 80000000 bytes and the most that is taken is 67108864."),
     415: ("unsupported_media_type", "The image is none of the formats taken: JPEG, PNG, WebP, AVIF, HEIC."),
     422: ("mask_size_mismatch", "The image has 800 x 600 pixels and the mask 801 x 600."),
+    429: ("rate_limited", "Your team has made its 12000 requests of this minute."),
     500: ("internal_error", "Something went wrong here; the request's id finds it in the logs."),
     503: ("database_unavailable", "The database does not answer; try again."),
     507: ("store_full", "The object store has no room left."),
@@ -36,8 +37,9 @@ class API(FastAPI):
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return, for a route's ``responses``, the problems that it answers with."""
-    return {status: _told(Problem(status, *PROBLEMS[status])) for status in statuses}
+    """Return, for a route's ``responses``, the problems that it answers with: where a key is asked for, 429, too."""
+    limited = (HTTPStatus.TOO_MANY_REQUESTS.value,) if HTTPStatus.UNAUTHORIZED in statuses else ()
+    return {status: _told(Problem(status, *PROBLEMS[status])) for status in (*statuses, *limited)}
 
 
 def answer(problem: Problem) -> dict[int | str, dict[str, Any]]:

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import func, select, update
 
-from api import examples, receivers
+from api import examples, idempotency, receivers
 from api.auth import Authenticated, caller
 from api.documentation import answers, example
 from api.errors import not_found
+from api.idempotency import Once
 from api.listing import Paging, page
 from cleanplate import db, outbox, resources
 from cleanplate.models import Endpoint
@@ -49,15 +50,18 @@ class NewEndpoint(BaseModel):
     responses={
         **example(201, "The endpoint, with its secret.", examples.NEW_ENDPOINT, {"Location": "Where the endpoint is."}),
         **answers(400, 403, 413),
+        **idempotency.ANSWERS,
     },
 )
-def create_webhook_endpoint(who: Authenticated, wanted: NewEndpoint, response: Response) -> resources.Endpoint:
+def create_webhook_endpoint(
+    who: Authenticated, wanted: NewEndpoint, once: Once, response: Response
+) -> resources.Endpoint:
     """Register a receiver. Its `secret` verifies deliveries (Standard Webhooks) and is shown this once."""
     receivers.check_url(wanted.url)
     with db.transaction() as tx:
         row, secret = receivers.create(tx, who.tenant_id, wanted.url, list(dict.fromkeys(wanted.events)))
-    response.headers["Location"] = f"/v1/webhook-endpoints/{row.id}"
-    return _resource(row, secret)
+        response.headers["Location"] = f"/v1/webhook-endpoints/{row.id}"
+        return once.keep(tx, _resource(row, secret), secret=True)
 
 
 @router.get("", responses=example(200, "One page, newest first.", examples.ENDPOINT_PAGE) | answers(400))

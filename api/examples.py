@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from cleanplate.api_keys import ApiKey, Scope
 from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
 from cleanplate.quoted import Quote, QuotedItem
 from cleanplate.resources import (
@@ -163,3 +164,15 @@ UPSTREAM_ACCOUNT = UpstreamAccount(
     latency_seconds=4.2,
 )
 UPSTREAM = Upstream(**UPSTREAM_ACCOUNT.model_dump(), workers=1, accounts=[UPSTREAM_ACCOUNT])
+API_KEY = ApiKey(
+    id="key_0199c8a4df1171c88a00ffeeddccbbaa",
+    name="warehouse",
+    prefix="cp_3fYw0Qx",
+    scope=Scope.WRITE,
+    created_at=_AT,
+    expires_at=_AT + timedelta(days=90),
+    revoked_at=None,
+    last_used_at=None,
+)
+NEW_API_KEY = API_KEY.model_copy(update={"key": "cp_3fYw0QxDqN5mB1tLkRz7uVhJ2sEaGc8oXiWpTy4nMfU"})
+API_KEY_PAGE = Page[ApiKey](data=[API_KEY], next_cursor=None)

@@ -7,11 +7,12 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BeforeValidator, Field, Json, ValidationError
 from sqlalchemy import select
 
-from api import examples, intake, receivers
+from api import examples, idempotency, intake, receivers
 from api.auth import Authenticated, caller
 from api.documentation import answers, example, file, form
 from api.errors import Problem, invalid, not_found
 from api.forms import Multipart
+from api.idempotency import Once
 from api.links import BaseUrl
 from api.listing import JobFilters, filtered, page
 from api.store import store
@@ -55,6 +56,7 @@ class JobFields(Params):
     responses={
         **example(202, "Accepted; its results will follow.", examples.QUEUED_JOB, {"Location": "Where the job is."}),
         **answers(400, 403, 413, 415, 507),
+        **idempotency.ANSWERS,
     },
     openapi_extra=form(
         {
@@ -65,7 +67,7 @@ class JobFields(Params):
         required=["image", "mask"],
     ),
 )
-def create_job(who: Authenticated, sent: Multipart, response: Response, base: BaseUrl) -> resources.Job:
+def create_job(who: Authenticated, sent: Multipart, once: Once, response: Response, base: BaseUrl) -> resources.Job:
     """Take one image and its mask. Both are checked before anything is stored or paid."""
     sent.only(files={"image", "mask"}, fields=JobFields.model_fields)
     try:
@@ -84,8 +86,9 @@ def create_job(who: Authenticated, sent: Multipart, response: Response, base: Ba
         (row,) = intake.insert_jobs(
             tx, [stored], params, tenant_id=who.tenant_id, endpoint_id=endpoint_id, metadata=fields.metadata
         )
-    response.headers["Location"] = f"/v1/jobs/{row.id}"
-    return resources.job(row, base).model_copy(update={"webhook_secret": secret})
+        response.headers["Location"] = f"/v1/jobs/{row.id}"
+        job = resources.job(row, base).model_copy(update={"webhook_secret": secret})
+        return once.keep(tx, job, secret=secret is not None)
 
 
 @router.get("", responses=example(200, "One page, newest first.", examples.JOB_PAGE) | answers(400))

@@ -6,11 +6,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import Select
 
 from cleanplate.db import Transaction
-from cleanplate.models import Batch, Endpoint, Job
+from cleanplate.models import ApiKey, Batch, Endpoint, Job
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import Status, states_of
 
-Row = TypeVar("Row", Job, Batch, Endpoint)
+Row = TypeVar("Row", Job, Batch, Endpoint, ApiKey)
 
 
 class Paging(BaseModel):

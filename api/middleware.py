@@ -16,11 +16,14 @@ log = logging.getLogger(__name__)
 PLAIN_BODY_BYTES = 1 << 20
 LINGER_BYTES = 16 << 20
 LINGER_SECONDS = 5.0
+PAGES_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
 class Envelope:
     """Give each request an id (the caller's own, if it is a decent one) and each failure an answer.
+
+    A page may load and run nothing, unless it brings a policy of its own.
 
     What is expected becomes its problem. What is not is logged with the request's id and answered with a bare 500.
     """
@@ -44,6 +47,9 @@ class Envelope:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
+                headers.update(scope["state"].get("rate_limit", {}))
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.setdefault("Content-Security-Policy", PAGES_POLICY)
             await send(message)
 
         try:

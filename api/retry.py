@@ -7,10 +7,11 @@ from fastapi import APIRouter, Depends, Response
 from sqlalchemy import ColumnElement, Select, func, insert, literal_column, select, text
 from sqlalchemy.orm import aliased
 
-from api import examples
+from api import examples, idempotency
 from api.auth import Authenticated, caller
 from api.documentation import answer, answers, example
 from api.errors import Problem, not_found
+from api.idempotency import Once
 from api.links import BaseUrl
 from cleanplate import batches, db, holding, ids, order, resources
 from cleanplate.models import Batch, Job, JobEvent
@@ -35,10 +36,12 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(caller)], responses=answe
     "/batches/{batch_id}/retry",
     status_code=202,
     tags=["batches"],
-    responses=example(202, "The child batch.", examples.RETRIED_BATCH, {"Location": "Where it is."}) | answer(NOTHING),
+    responses=example(202, "The child batch.", examples.RETRIED_BATCH, {"Location": "Where it is."})
+    | idempotency.ANSWERS
+    | answer(NOTHING),
 )
 def retry_batch(
-    who: Authenticated, batch_id: str, response: Response, how: RetryingBatch | None = None
+    who: Authenticated, batch_id: str, once: Once, response: Response, how: RetryingBatch | None = None
 ) -> resources.Batch:
     """Make a child batch of the jobs that have failed; nothing is uploaded again, and good results stay where they are.
 
@@ -62,17 +65,19 @@ def retry_batch(
         if not child.total:
             raise NOTHING
         response.headers["Location"] = f"/v1/batches/{child.id}"
-        return batches.resource(tx, child)
+        return once.keep(tx, batches.resource(tx, child))
 
 
 @router.post(
     "/jobs/{job_id}/retry",
     status_code=202,
     tags=["jobs"],
-    responses=example(202, "The new job.", examples.RETRIED_JOB, {"Location": "Where it is."}) | answer(NOTHING),
+    responses=example(202, "The new job.", examples.RETRIED_JOB, {"Location": "Where it is."})
+    | idempotency.ANSWERS
+    | answer(NOTHING),
 )
 def retry_job(
-    who: Authenticated, job_id: str, response: Response, base: BaseUrl, how: Retrying | None = None
+    who: Authenticated, job_id: str, once: Once, response: Response, base: BaseUrl, how: Retrying | None = None
 ) -> resources.Job:
     """Make a new single job of one that has failed, with the same inputs. Each job is retried once."""
     how = how or Retrying()
@@ -85,7 +90,7 @@ def retry_job(
             raise NOTHING
         (new,) = _insert(tx, [row], order.line_up(tx, row.tenant_id, None, 1), how, None)
         response.headers["Location"] = f"/v1/jobs/{new}"
-        return resources.job(tx.get_one(Job, new), base)
+        return once.keep(tx, resources.job(tx.get_one(Job, new), base))
 
 
 def _one_at_a_time(tx: db.Transaction, id_: str) -> None:

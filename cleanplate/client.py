@@ -1,93 +1,41 @@
 """A typed client of Cleanplate's own REST API, for the CLI, the demo and the tests.
 
-Calls that do no harm when they are made twice are repeated for as long as the client's patience lasts: every GET, the
-creation of an empty batch, the items of a batch (the server refuses a ``custom_id`` it already has), the seal and
-cancellations. All methods may be called from several threads.
+Every call is repeated for as long as the client's patience lasts: those that create carry an ``Idempotency-Key``, so
+that they happen once, and the others do no harm when they are made twice. All methods may be called from several
+threads.
 """
 
 import hashlib
-import io
 import os
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from cleanplate.api_keys import ApiKey, NewApiKey
 from cleanplate.cancelled import CancelledBatch, CancelledJob
-from cleanplate.client_errors import AbortedError, ApiError, UnreachableError, UnusableAnswerError, refusal
+from cleanplate.client_errors import UnusableAnswerError, refusal
+from cleanplate.connection import Connection, Key
 from cleanplate.quoted import Quote
 from cleanplate.resources import Accepted, Batch, BatchOptions, Endpoint, Job, Page, Upstream
 from cleanplate.retrying import Retrying, RetryingBatch
 from cleanplate.states import InFlight
 
-T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
-STRANGER_SECONDS = 10.0
-TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
-TRANSIENT = frozenset({429, 502, 503, 504})
-LOOPBACK = ("127.0.0.1", "localhost")
 
 
-class Client:
-    """The API at ``url``, as the tenant of ``api_key``.
-
-    ``patience_seconds`` bounds how long a repeatable call is tried, or ten seconds while the server has never answered:
-    then it is more likely not there than away. ``on_wait`` hears why it is waiting, and None as soon as there is an
-    answer again. Raises ValueError when ``url`` is no http(s) address, or holds a password. All methods raise
-    ``ClientError``.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        api_key: str | None,
-        *,
-        patience_seconds: float = 120.0,
-        on_wait: Callable[[str | None], None] = lambda _: None,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        if not _is_address(url):
-            raise ValueError("no http(s) address without user and password")
-        self.url = url.rstrip("/")
-        self._patience = patience_seconds
-        self._met = False
-        self._on_wait = on_wait
-        self._aborted = threading.Event()
-        self._waiting = False
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=TIMEOUT,
-            transport=transport,
-            mounts=dict.fromkeys((f"all://{host}" for host in LOOPBACK), transport),  # no proxy leads to this machine
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.abort()
-        self._http.close()
-
-    def abort(self) -> None:
-        """Make every call under way in other threads, and every later one, end soon with :class:`AbortedError`."""
-        self._aborted.set()
+class Client(Connection):
+    """The calls of the API, each a method; all raise ``ClientError``."""
 
     def create_batch(self, options: BatchOptions) -> Batch:
         """Create a batch without items; ``options.seal`` must be False."""
         form = {"options": (None, options.model_dump_json(exclude_none=True), "application/json")}
-        return self._parse(Batch, self._repeat(lambda: self._ask("POST", "/v1/batches", files=form)))
+        return self._create(Batch, lambda key: self._ask("POST", "/v1/batches", files=form, headers=key))
 
     def quote(self, options: BatchOptions, files: Sequence[tuple[str, Path | bytes]]) -> Quote:
         """Ask what a batch of these images and masks would come to; nothing is stored or paid."""
@@ -104,12 +52,13 @@ class Client:
     def add_items(self, batch_id: str, files: Sequence[tuple[str, Path | bytes]]) -> Accepted:
         """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
 
-        def attempt() -> httpx.Response:
+        def attempt(key: Key) -> httpx.Response:
             with ExitStack() as opened:
                 parts = self._parts(opened, files)
-                return self._ask("POST", f"/v1/batches/{batch_id}/items", files=parts, timeout=UPLOAD_TIMEOUT)
+                path = f"/v1/batches/{batch_id}/items"
+                return self._ask("POST", path, files=parts, headers=key, timeout=UPLOAD_TIMEOUT)
 
-        return self._parse(Accepted, self._repeat(attempt))
+        return self._create(Accepted, attempt)
 
     def seal(self, batch_id: str) -> Batch:
         """Say that no more items will come."""
@@ -133,14 +82,14 @@ class Client:
         return self._parse(Batch, self._repeat(lambda: self._ask("POST", path, params=how)))
 
     def retry_batch(self, batch_id: str, retrying: RetryingBatch) -> Batch:
-        """Make a child batch of what failed. Never repeated: the server refuses to retry a job twice."""
+        """Make a child batch of what failed. Each job is retried once."""
         path, body = f"/v1/batches/{batch_id}/retry", retrying.model_dump(exclude_unset=True)
-        return self._parse(Batch, self._once(lambda: self._ask("POST", path, json=body)))
+        return self._create(Batch, lambda key: self._ask("POST", path, json=body, headers=key))
 
     def retry_job(self, job_id: str, retrying: Retrying) -> Job:
         """Do the same with one job, which gets a child of its own."""
         path, body = f"/v1/jobs/{job_id}/retry", retrying.model_dump(exclude_unset=True)
-        return self._parse(Job, self._once(lambda: self._ask("POST", path, json=body)))
+        return self._create(Job, lambda key: self._ask("POST", path, json=body, headers=key))
 
     def batch(self, batch_id: str) -> Batch:
         return self._get(Batch, f"/v1/batches/{batch_id}")
@@ -157,15 +106,35 @@ class Client:
         return self._get(Job, f"/v1/jobs/{job_id}")
 
     def create_job(self, image: tuple[str, Path | bytes], mask: tuple[str, Path | bytes], **fields: Any) -> Job:
-        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...). Never repeated."""
-        with self._open(image[1]) as image_file, self._open(mask[1]) as mask_file:
-            files = {"image": (image[0], image_file), "mask": (mask[0], mask_file)}
-            return self._parse(Job, self._once(lambda: self._ask("POST", "/v1/jobs", files=files, data=fields)))
+        """Send one pair; ``fields`` are those of the form (``dilate_pixels``, ``custom_id`` ...)."""
+
+        def attempt(key: Key) -> httpx.Response:
+            with self._open(image[1]) as image_file, self._open(mask[1]) as mask_file:
+                files = {"image": (image[0], image_file), "mask": (mask[0], mask_file)}
+                return self._ask("POST", "/v1/jobs", files=files, data=fields, headers=key)
+
+        return self._create(Job, attempt)
 
     def create_endpoint(self, url: str, events: Sequence[str] = ()) -> Endpoint:
-        """Register a receiver of webhooks; its ``secret`` is only in this answer. Never repeated."""
+        """Register a receiver of webhooks; its ``secret`` is only in this answer."""
         body = {"url": url, "events": list(events)}
-        return self._parse(Endpoint, self._once(lambda: self._ask("POST", "/v1/webhook-endpoints", json=body)))
+        return self._create(Endpoint, lambda key: self._ask("POST", "/v1/webhook-endpoints", json=body, headers=key))
+
+    def create_api_key(self, wanted: NewApiKey) -> ApiKey:
+        """Make a key of the same team; its ``key`` is only in this answer. Takes a key of scope ``admin``."""
+        body = wanted.model_dump(mode="json")
+        return self._create(ApiKey, lambda key: self._ask("POST", "/v1/api-keys", json=body, headers=key))
+
+    def api_keys(self, *, cursor: str | None = None) -> Page[ApiKey]:
+        """Return one page of the team's keys, newest first."""
+        return self._get(Page[ApiKey], "/v1/api-keys", params={"cursor": cursor} if cursor else {})
+
+    def api_key(self, key_id: str) -> ApiKey:
+        return self._get(ApiKey, f"/v1/api-keys/{key_id}")
+
+    def revoke_api_key(self, key_id: str) -> None:
+        """Revoke a key of the team; within seconds nothing is answered to it any more."""
+        self._repeat(lambda: self._ask("DELETE", f"/v1/api-keys/{key_id}"))
 
     def upstream(self) -> Upstream:
         return self._get(Upstream, "/v1/upstream")
@@ -213,95 +182,12 @@ class Client:
         if job.result and digest.hexdigest() != job.result.sha256:
             raise UnusableAnswerError(f"the result of {job.id} came damaged: its SHA-256 is not the server's")
 
-    def _get(self, model: type[M], path: str, **given: Any) -> M:
-        return self._parse(model, self._repeat(lambda: self._ask("GET", path, **given)))
-
     def _cancel(self, model: type[M], path: str, in_flight: InFlight) -> M:
         how = {"in_flight": in_flight.value}
         return self._parse(model, self._repeat(lambda: self._ask("POST", f"{path}/cancel", params=how)))
-
-    def _ask(self, method: str, path: str, **given: Any) -> httpx.Response:
-        self._go_on()
-        response = self._http.request(method, path, **given)
-        if not response.is_success:
-            raise refusal(response)
-        return response
-
-    def _once(self, attempt: Callable[[], T]) -> T:
-        try:
-            return attempt()
-        except httpx.TransportError as error:
-            raise UnreachableError(f"{self.url} does not answer ({_words(error)})") from error
-
-    def _repeat(self, attempt: Callable[[], T]) -> T:
-        deadline = time.monotonic() + (self._patience if self._met else min(self._patience, STRANGER_SECONDS))
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                answer = attempt()
-            except (httpx.TransportError, ApiError) as error:
-                self._go_on()
-                if isinstance(error, ApiError) and error.status not in TRANSIENT:
-                    raise
-                wait = max(pause, _seconds(error.retry_after)) if isinstance(error, ApiError) else pause
-                left = deadline - time.monotonic()
-                if wait > left:
-                    raise UnreachableError(f"{self.url} does not answer ({_words(error)})") from error
-                self._waiting = True
-                self._on_wait(f"waiting for {self.url}, up to {left:.0f} s more ({_words(error)})")
-            else:
-                self._met = True
-                if self._waiting:
-                    self._waiting = False
-                    self._on_wait(None)
-                return answer
-            self._aborted.wait(wait)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    def _go_on(self) -> None:
-        if self._aborted.is_set():
-            raise AbortedError("interrupted")
 
     def _parts(self, opened: ExitStack, files: Sequence[tuple[str, Path | bytes]]) -> list[Any]:
         return [
             ("files", (name, opened.enter_context(self._open(content)), "application/octet-stream"))
             for name, content in files
         ]
-
-    def _open(self, content: Path | bytes) -> IO[bytes]:
-        return io.BytesIO(content) if isinstance(content, bytes) else _Upload(content, self._go_on)
-
-    def _parse(self, model: type[M], response: httpx.Response) -> M:
-        try:
-            return model.model_validate_json(response.content)
-        except ValidationError as error:
-            what = f"{response.request.method} {response.request.url.path}"
-            raise UnusableAnswerError(f"{self.url} does not answer {what} as a cleanplate API does") from error
-
-
-class _Upload(io.FileIO):
-    """A file whose reading ends when the client is aborted, so that no upload outlives an interrupt."""
-
-    def __init__(self, path: Path, go_on: Callable[[], None]) -> None:
-        super().__init__(path)
-        self._go_on = go_on
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._go_on()
-        return super().read(-1 if size is None else size)
-
-
-def _is_address(url: str) -> bool:
-    try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL:
-        return False
-    return address.scheme in {"http", "https"} and bool(address.host) and not address.userinfo
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _seconds(retry_after: str | None) -> float:
-    return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0

@@ -67,11 +67,13 @@ class ApiKey(Base):
     name: Mapped[str]
     prefix: Mapped[str]
     sha256: Mapped[str] = mapped_column(unique=True)
-    scope: Mapped[str] = mapped_column(server_default="full")
+    scope: Mapped[str] = mapped_column(server_default="write")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]  # to the minute
 
-    __table_args__ = (CheckConstraint("scope IN ('full', 'read')", name="scope"),)
+    __table_args__ = (CheckConstraint("scope IN ('admin', 'read', 'write')", name="scope"),)
 
 
 class Endpoint(Base):

@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     max_request_files: int = Field(
         2000, ge=2, alias="CLEANPLATE_MAX_REQUEST_FILES", description="Most files in one request."
     )
+    rate_limit: int = Field(
+        12_000,
+        ge=0,
+        alias="CLEANPLATE_RATE_LIMIT",
+        description="Requests that a team may make in a minute; 0: as many as it likes.",
+    )
     cost_credits: float = Field(
         5.0, ge=0, alias="CLEANPLATE_COST_CREDITS", description="Credits a picture is expected to cost, for quotes."
     )

@@ -4,18 +4,19 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from cleanplate import ids
+from cleanplate.api_keys import Scope
 from cleanplate.db import Transaction
 from cleanplate.models import ApiKey, Tenant
 
-FULL: Final = "full"
-READ: Final = "read"
 PREFIX_LENGTH: Final = 10
+USE_KEPT: Final = timedelta(minutes=1)
 _KEY = re.compile(r"cp_[A-Za-z0-9_-]{40,200}", re.ASCII)
 
 
@@ -29,15 +30,31 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def create_key(tx: Transaction, tenant_name: str, key_name: str, scope: str = FULL) -> tuple[ApiKey, str]:
+def create_key(
+    tx: Transaction, tenant_name: str, key_name: str, scope: Scope = Scope.WRITE, expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
     """Make a key, and its tenant if there is none of that name yet; return the row and the key itself."""
+    return add_key(tx, _tenant(tx, tenant_name), key_name, scope, expires_at)
+
+
+def add_key(
+    tx: Transaction, tenant_id: str, key_name: str, scope: Scope, expires_at: datetime | None
+) -> tuple[ApiKey, str]:
+    """Make a key of a tenant; return the row and the key itself."""
     secret = new_secret()
-    return _store(tx, tenant_name, key_name, scope, secret), secret
+    return _store(tx, tenant_id, key_name, scope, secret, expires_at), secret
 
 
 def find(tx: Transaction, sha256: str) -> ApiKey | None:
-    """Return the key with that :func:`digest`, unless it was revoked."""
-    return tx.scalars(select(ApiKey).where(ApiKey.sha256 == sha256, ApiKey.revoked_at.is_(None))).first()
+    """Return the key with that :func:`digest`, unless it was revoked or has expired."""
+    lasts = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+    return tx.scalars(select(ApiKey).where(ApiKey.sha256 == sha256, ApiKey.revoked_at.is_(None), lasts)).first()
+
+
+def note_use(tx: Transaction, key: ApiKey) -> None:
+    """Write down that ``key`` is used now, at most once a minute."""
+    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - USE_KEPT)
+    tx.execute(update(ApiKey).where(ApiKey.id == key.id, stale).values(last_used_at=func.now()))
 
 
 def list_keys(tx: Transaction) -> Sequence[tuple[ApiKey, Tenant]]:
@@ -57,12 +74,16 @@ def weigh(tx: Transaction, name: str, weight: float) -> bool:
     return tx.scalar(changed) is not None
 
 
-def revoke(tx: Transaction, id_or_prefix: str) -> list[ApiKey]:
-    """Revoke the keys of that id or that prefix and return them; one revoked before keeps its time."""
+def revoke(tx: Transaction, id_or_prefix: str, *, tenant_id: str | None = None) -> list[ApiKey]:
+    """Revoke the keys of that id or that prefix, of all tenants or of one; return them.
+
+    One revoked before keeps its time.
+    """
+    whose = ApiKey.tenant_id == tenant_id if tenant_id else true()
     return list(
         tx.scalars(
             update(ApiKey)
-            .where(or_(ApiKey.id == id_or_prefix, ApiKey.prefix == id_or_prefix))
+            .where(or_(ApiKey.id == id_or_prefix, ApiKey.prefix == id_or_prefix), whose)
             .values(revoked_at=func.coalesce(ApiKey.revoked_at, func.now()))
             .returning(ApiKey)
         )
@@ -72,32 +93,36 @@ def revoke(tx: Transaction, id_or_prefix: str) -> list[ApiKey]:
 def ensure_key(tx: Transaction, *, tenant: str, name: str, secret: str | None) -> str:
     """Return ``secret`` if it is a key that works, or can be made one; else a new key of ``tenant``.
 
-    A key that this database does not know yet is stored as it is, so that a file with it outlives the database. One
-    that was revoked stays revoked.
+    Its scope is ``admin``. A key that this database does not know yet is stored as it is, so that a file with it
+    outlives the database. One that was revoked stays revoked.
     """
     if secret is None or not _KEY.fullmatch(secret):
-        return create_key(tx, tenant, name)[1]
+        return create_key(tx, tenant, name, Scope.ADMIN)[1]
     known = tx.scalars(select(ApiKey).where(ApiKey.sha256 == digest(secret))).first()
     if known is None:
-        _store(tx, tenant, name, FULL, secret)
+        _store(tx, _tenant(tx, tenant), name, Scope.ADMIN, secret)
     elif known.revoked_at is not None:
-        return create_key(tx, tenant, name)[1]
+        return create_key(tx, tenant, name, Scope.ADMIN)[1]
     return secret
 
 
-def _store(tx: Transaction, tenant_name: str, key_name: str, scope: str, secret: str) -> ApiKey:
-    tx.execute(
-        insert(Tenant)
-        .values(id=ids.new(ids.Kind.TENANT), name=tenant_name)
-        .on_conflict_do_nothing(index_elements=["name"])
-    )
+def _tenant(tx: Transaction, name: str) -> str:
+    row = insert(Tenant).values(id=ids.new(ids.Kind.TENANT), name=name)
+    tx.execute(row.on_conflict_do_nothing(index_elements=["name"]))
+    return tx.scalars(select(Tenant.id).where(Tenant.name == name)).one()
+
+
+def _store(
+    tx: Transaction, tenant_id: str, key_name: str, scope: Scope, secret: str, expires_at: datetime | None = None
+) -> ApiKey:
     key = ApiKey(
         id=ids.new(ids.Kind.KEY),
-        tenant_id=tx.scalars(select(Tenant.id).where(Tenant.name == tenant_name)).one(),
+        tenant_id=tenant_id,
         name=key_name,
         prefix=secret[:PREFIX_LENGTH],
         sha256=digest(secret),
         scope=scope,
+        expires_at=expires_at,
     )
     tx.add(key)
     tx.flush()

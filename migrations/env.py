@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from cleanplate import db
+from cleanplate import db, idempotency  # noqa: F401 -- a table of its own
 from cleanplate.models import Base
 
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from api.app import create_app
 from cleanplate import db, settings, tenants
+from cleanplate.api_keys import Scope
 from tests import servers
 
 
@@ -66,7 +67,7 @@ class Api:
         """Return the keys of all objects."""
         return {path.relative_to(self.objects).as_posix() for path in self.objects.rglob("*") if path.is_file()}
 
-    def client(self, scope: str = tenants.FULL) -> httpx.Client:
+    def client(self, scope: Scope = Scope.WRITE) -> httpx.Client:
         """Return a client with a fresh key of a tenant of its own."""
         with db.transaction() as tx:
             _, secret = tenants.create_key(tx, f"tenant {secrets.token_hex(4)}", "test", scope)

@@ -20,10 +20,11 @@ from cleanplate.outcomes import Accepted, Blocked, NotAccepted, Pending, Rejecte
 from cleanplate.settings import Settings
 from cleanplate.states import State
 from cleanplate.storage import Store
-from worker import capacity, ledger, meaning, seating
+from worker import capacity, ledger, meaning
 from worker.bfl import extended
 from worker.calls import Calls
 from worker.capacity import Seat
+from worker.feed import Feed
 from worker.flight import Flight, load_flights
 from worker.latencies import Latencies
 from worker.payload import load
@@ -38,9 +39,6 @@ LEASE_SECONDS: Final = 3.0
 SILENCE_SECONDS: Final = 1.5
 """How long nothing must be heard of a worker whose session has ended, until it is dead: two heartbeats."""
 RESCUE_SECONDS: Final = 0.5
-AHEAD_LEAST: Final = 8
-AHEAD_MOST: Final = 64
-"""Jobs that are ready before a slot is, at most: each is a payload in memory."""
 IDLE_SECONDS: Final = 0.25
 AWAY_SECONDS: Final = 0.25
 DOUBT_SECONDS: Final = 5.0
@@ -58,16 +56,13 @@ class Conveyor:
         self._settings = settings
         self._store = store
         self._worker = worker
-        self._slots = settings.slots
-        self._ahead = min(AHEAD_MOST, max(AHEAD_LEAST, self._slots // 4))
+        self._feed = Feed(settings.slots)
         self._callbacks = callbacks.base(settings.public_url)
         self._calls = Calls()
         self._session = Session(worker, self._calls)
         self._latencies = Latencies(called=1.0 if self._callbacks else 0.0)
         self._draining = asyncio.Event()
-        self._wake_feed = asyncio.Event()
-        self._loading = 0
-        self._singles: set[str] = set()
+        self._wake_claims = asyncio.Event()
         self._carried: dict[asyncio.Task[None], str] = {}
         self._writer = Writer(self._turn)
         self._doubtful_until = 0.0
@@ -81,7 +76,7 @@ class Conveyor:
     def drain(self) -> None:
         """Take nothing new, finish what is on the wire, hand the rest over. Call it on the loop's thread."""
         self._draining.set()
-        self._wake_feed.set()
+        self._wake_claims.set()
         self._calls.ring_all()
         self._writer.close_line()
 
@@ -92,10 +87,10 @@ class Conveyor:
             await self._db(capacity.ensure, self._settings.upstream_accounts)
             self._latencies.recall(await self._db(capacity.learned))
             await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
-            log.info("conveyor %s takes up to %s at once", self._worker, self._slots)
+            log.info("conveyor %s takes up to %s at once", self._worker, self._settings.slots)
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                lanes = [group.create_task(lane()) for lane in (self._feed, self._writer.lane, self._keeps_up)]
+                lanes = [group.create_task(lane()) for lane in (self._claims, self._writer.lane, self._keeps_up)]
                 lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues, self._session.lane)]
                 await self._draining.wait()
                 await self._finish()
@@ -133,8 +128,8 @@ class Conveyor:
             seat = await self._writer.slot(job.id, job.tag, callback.sha256)
             if seat is None:
                 return
-            self._singles.discard(job.id)
-            self._wake_feed.set()
+            self._feed.left(job.id)
+            self._wake_claims.set()
             sent = time.monotonic()
             outcome = await self._upstreams.submit(seat.account, extended(body, callback.fields))
             flight = Flight.start(job, seat.account, outcome, sent)
@@ -147,8 +142,7 @@ class Conveyor:
             return
 
     async def _load(self, job: Claimed) -> bytes | None:
-        self._loading += 1
-        try:
+        with self._feed.loading():
             while not self._draining.is_set():
                 match await self._thread(self._loads, load, self._store, job):
                     case bytes(body):
@@ -159,8 +153,6 @@ class Conveyor:
                     case TryLater(detail):
                         log.warning("%s waits: %s", job.id, detail)
                         await self._pause(STORE_AWAY_SECONDS)
-        finally:
-            self._loading -= 1
         return None
 
     async def _write_submit(self, job_id: str, seat: Seat, outcome: SubmitOutcome) -> bool:
@@ -198,28 +190,19 @@ class Conveyor:
 
     # -- lanes ---------------------------------------------------------------------------------------------------------
 
-    async def _feed(self) -> None:
+    async def _claims(self) -> None:
         looked = -math.inf
         while not self._draining.is_set():
-            wanted = self._wanted()
-            if wanted >= self._ahead // 2 or time.monotonic() - looked >= IDLE_SECONDS:
+            wanted = self._feed.wanted(carried=len(self._carried), waiting=self._writer.waiting)
+            if wanted or time.monotonic() - looked >= IDLE_SECONDS:
                 looked = time.monotonic()
-                if await self._claim(wanted):
+                if await self._claim(wanted, self._feed.singles_wanted()):
                     continue
-            await self._wait(self._wake_feed, IDLE_SECONDS)
+            await self._wait(self._wake_claims, IDLE_SECONDS)
 
-    def _wanted(self) -> int:
-        """Return how many more jobs to have ready for the slots that free, and for those that nobody has used yet."""
-        ready = self._loading + self._writer.waiting
-        if self._writer.waiting >= self._ahead:
-            return 0
-        unused = self._slots - (len(self._carried) - ready)
-        return max(0, self._ahead + min(AHEAD_MOST, unused) - ready)
-
-    async def _claim(self, wanted: int) -> bool:
-        singles = max(0, seating.reserve(self._slots) - len(self._singles))
+    async def _claim(self, wanted: int, singles: int) -> bool:
         claimed = await self._db(jobs.claim, self._worker, wanted, singles=singles) if wanted or singles else []
-        self._singles.update(job.id for job in claimed if job.batch_id is None)
+        self._feed.took(claimed)
         for job in claimed:
             self._start(job.id, self._carry(job))
         await asyncio.sleep(0)
@@ -268,7 +251,7 @@ class Conveyor:
     def _start(self, job_id: str, journey: Coroutine[Any, Any, None]) -> None:
         task = self._group.create_task(journey)
         self._carried[task] = job_id
-        task.add_done_callback(lambda over: self._singles.discard(self._carried.pop(over)))
+        task.add_done_callback(lambda over: self._feed.left(self._carried.pop(over)))
 
     async def _turn(
         self, changes: list[Change], effects: list[Effect], line: Mapping[str, str | None]

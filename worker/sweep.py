@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
 
-from cleanplate import cancel, db, holding, jobs, outbox, queue, settings
+from cleanplate import cancel, db, holding, idempotency, jobs, outbox, queue, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job, Worker
 from cleanplate.outcomes import ErrorCode
@@ -41,6 +41,7 @@ HOLD_SECONDS: Final = 1.0
 OBJECTS_EVERY_SECONDS: Final = 3600.0
 OBJECTS_AGE: Final = timedelta(hours=24)
 DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
+OLD_KEYS: Final = idempotency.forget(BATCH)
 DEAD_WORKERS: Final = delete(Worker).where(Worker.expires_at < func.now() - DEAD_WORKER_KEPT)
 
 
@@ -77,6 +78,7 @@ class Sweeper(threading.Thread):
             adopt_called_back(tx)
             decide_unconfirmed(tx, settings.get().unconfirmed_policy, settings.get().max_submits)
             forget_dead_workers(tx)
+            tx.execute(OLD_KEYS)
             forgotten = forgotten_results(tx, HERE if told is None else BATCH)
             deliveries = () if told is None or told >= BATCH else tx.scalars(outbox.due(BATCH - told)).all()
             cancelling = tx.scalars(cancel.unheeded()).all()

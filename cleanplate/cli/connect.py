@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 from cleanplate import settings
 from cleanplate.cli.exits import UsageError
 from cleanplate.cli.progress import Progress
-from cleanplate.client import LOOPBACK, Client
+from cleanplate.client import Client
+from cleanplate.connection import LOOPBACK
 
 
 def connect(url: str | None, progress: Progress) -> Client:

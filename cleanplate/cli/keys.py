@@ -1,11 +1,12 @@
 """``cleanplate keys``: API keys, made and revoked by whoever may write to the database."""
 
 import sys
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import typer
 
+from cleanplate.api_keys import Scope
 from cleanplate.cli.database import database
 from cleanplate.cli.exits import Code
 
@@ -18,13 +19,17 @@ def create(
     tenant: Annotated[
         str, typer.Option(help="The team it belongs to; made if there is none of that name.")
     ] = "default",
-    scope: Annotated[Literal["full", "read"], typer.Option(help="`read`: it may look and not touch.")] = "full",
+    scope: Annotated[
+        Scope, typer.Option(help="`read` looks and changes nothing, `write` does the work, `admin` makes keys, too.")
+    ] = Scope.WRITE,
+    days: Annotated[int | None, typer.Option(min=1, help="How long it works; without, until it is revoked.")] = None,
 ) -> None:
     """Make a key and print it, this once: only its hash is stored."""
     from cleanplate import tenants
 
+    expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     with database() as tx:
-        key, secret = tenants.create_key(tx, tenant, name, scope)
+        key, secret = tenants.create_key(tx, tenant, name, scope, expires_at)
     typer.echo(f"{key.id}: a {scope} key of tenant {tenant}; it is not shown again", err=True)
     typer.echo(secret)
 
@@ -45,6 +50,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON array."
                 "name": key.name,
                 "scope": key.scope,
                 "created_at": _time(key.created_at),
+                "expires_at": _time(key.expires_at),
+                "last_used_at": _time(key.last_used_at),
                 "revoked_at": _time(key.revoked_at),
             }
             for key, tenant in tenants.list_keys(tx)

@@ -9,6 +9,7 @@ import pytest
 
 from api import cancel as calls
 from cleanplate import cancel, db, ids, jobs, tenants
+from cleanplate.api_keys import Scope
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.jobs import Change
 from cleanplate.states import HOLDS_SLOT, State
@@ -194,9 +195,9 @@ def test_who_may_not_cancel_changes_nothing(
 ) -> None:
     id_ = made() if what == "jobs" else batch_of(State.QUEUED)[0]
     path = f"/v1/{what}/{id_}/cancel"
-    with api.client() as stranger, api.client(tenants.READ) as reader, api.anonymous() as nobody:
+    with api.client() as stranger, api.client(Scope.READ) as reader, api.anonymous() as nobody:
         problem(stranger.post(path), 404, "not_found")
-        problem(reader.post(path), 403, "read_only_key")
+        problem(reader.post(path), 403, "forbidden_scope")
         problem(nobody.post(path), 401, "missing_key")
     problem(client.post(f"/v1/{what}/{ids.new(kind)}/cancel"), 404, "not_found")
     problem(client.post(path, params={"in_flight": "stop"}), 422, "validation_failed")

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ def test_a_key_is_alone_on_stdout_and_works(run: Run) -> None:
     assert (key["tenant"], key["name"], key["scope"], key["revoked_at"]) == ("shoes", "laptop", "read", None)
     assert secret.startswith(key["prefix"])
     assert len(key["prefix"]) == tenants.PREFIX_LENGTH
+
+
+def test_a_key_of_the_command_does_the_work_until_it_is_revoked_or_for_so_many_days(run: Run) -> None:
+    run("create", "endless")
+    run("create", "brief", "--days", "2", "--scope", "admin")
+    endless, brief = json.loads(run("list", "--json").stdout)
+    assert (endless["scope"], endless["expires_at"], endless["last_used_at"]) == ("write", None, None)
+    left = datetime.fromisoformat(brief["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=1) < left < timedelta(days=2)
+    assert brief["scope"] == "admin"
 
 
 def test_the_table_shows_every_key_and_no_secret(run: Run) -> None:

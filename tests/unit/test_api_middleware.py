@@ -118,3 +118,22 @@ def test_who_sends_too_much_is_told_the_limit_and_cut_off() -> None:
     assert json.loads(body)["code"] == "request_too_large"
     assert json.loads(body)["limit_bytes"] == 10
     assert headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "shown"),
+    [
+        ("application/json", None, None),
+        ("text/html; charset=utf-8", None, middleware.PAGES_POLICY),
+        ("text/html", "script-src 'self'", "script-src 'self'"),
+    ],
+)
+def test_a_page_runs_nothing_that_it_does_not_name(kind: str, given: str | None, shown: str | None) -> None:
+    async def page(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = {"content-type": kind} | ({"content-security-policy": given} if given else {})
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    _, headers, _ = call(Envelope(page))
+    assert headers.get("content-security-policy") == shown
+    assert headers["x-content-type-options"] == "nosniff"

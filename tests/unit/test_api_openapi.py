@@ -5,13 +5,15 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from api import batches, cancel, endpoints, health, jobs, release, retry, upstream
+from api import batches, cancel, endpoints, health, jobs, keys, release, retry, upstream
 from api.app import app
+from api.forms import multipart
+from api.idempotency import once
 
 DOCUMENT = app.openapi()
 ROUTES = [
     route
-    for module in (batches, cancel, endpoints, health, jobs, release, retry, upstream)
+    for module in (batches, cancel, endpoints, health, jobs, keys, release, retry, upstream)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -67,6 +69,10 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "GET /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints/{endpoint_id}",
         "DELETE /v1/webhook-endpoints/{endpoint_id}",
+        "POST /v1/api-keys",
+        "GET /v1/api-keys",
+        "GET /v1/api-keys/{key_id}",
+        "DELETE /v1/api-keys/{key_id}",
         "GET /v1/upstream",
         "GET /livez",
         "GET /readyz",
@@ -110,6 +116,17 @@ def test_every_write_says_that_a_read_only_key_is_refused() -> None:
     for name, operation in OPERATIONS.items():
         if not name.startswith("GET"):
             assert "403" in operation["responses"], name
+
+
+HARMLESS_WHEN_REPEATED = {"seal_batch", "cancel_job", "cancel_batch", "release_batch"}
+
+
+def test_every_call_that_creates_takes_an_idempotency_key_after_its_body() -> None:
+    creating = [route for route in ROUTES if "POST" in route.methods and route.name not in HARMLESS_WHEN_REPEATED]
+    assert {route.name for route in creating} >= {"create_job", "create_batch", "create_webhook_endpoint"}
+    for route in creating:
+        *_, last = [one.call for one in route.dependant.dependencies if one.call in {multipart, once}]
+        assert last is once, f"{route.name}: declare `once: Once` after the body, and answer with `once.keep`"
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from cleanplate import client as client_module
+from cleanplate import connection
 from cleanplate.cli import connect, main, run, upload
 from cleanplate.cli.manifest import NAME, Manifest
 from tests.fake_api import FakeApi, problem, result_of
@@ -22,7 +22,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
     monkeypatch.setattr(run, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(run, "UPSTREAM_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(run, "CREDITS_GRACE_SECONDS", 0.02)
-    monkeypatch.setattr(client_module, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
     return api
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cleanplate import client as module
+from cleanplate import connection as module
 from cleanplate.client import Client
 from cleanplate.client_errors import (
     AbortedError,
@@ -142,13 +142,29 @@ def test_a_server_that_never_answered_is_given_up_sooner_than_one_that_did(
         client.upstream()
 
 
-@pytest.mark.parametrize("call", ["create_endpoint", "create_job"])
-def test_a_call_that_is_not_safe_is_made_once(api: FakeApi, call: str) -> None:
-    api.before = lambda _: httpx.ReadTimeout("late")
-    arguments = {"create_endpoint": ["http://127.0.0.1:1/"], "create_job": [("a.jpg", b"i"), ("m.png", b"m")]}
-    with api.client() as client, pytest.raises(UnreachableError):
-        getattr(client, call)(*arguments[call])
-    assert len(api.requests) == 1
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ("create_batch", [OPEN]),
+        ("create_endpoint", ["http://127.0.0.1:1/"]),
+        ("create_job", [("a.jpg", b"i"), ("m.png", b"m")]),
+        ("add_items", ["bat_1", [("a.jpg", b"i")]]),
+    ],
+)
+def test_every_try_of_a_call_that_creates_has_the_same_key_and_every_call_another(
+    api: FakeApi, call: str, arguments: list[Any]
+) -> None:
+    with api.client() as client:
+        for _ in range(2):
+            api.before = answering(
+                httpx.ReadTimeout("late"), problem(409, "idempotency_in_progress"), problem(422, "x")
+            )
+            with pytest.raises(ApiError, match="x"):
+                getattr(client, call)(*arguments)
+    first, *others = (request.headers["idempotency-key"] for request in api.requests)
+    assert others[:2] == [first, first]
+    assert len(set(others[2:])) == 1
+    assert others[2] != first
 
 
 @pytest.mark.parametrize(

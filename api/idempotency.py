@@ -1,0 +1,165 @@
+"""``Idempotency-Key``: a call that creates something happens once, however often it is sent.
+
+The answer is kept in the very transaction that creates, so there is never the one without the other; of two requests
+that run at once under one key only the first to commit has done anything. The lease of a running request merely spares
+the others their work: it is freed when the request fails, and ends by itself when the process dies. Errors are not
+kept: a call that was refused has left nothing behind, and may be mended and sent under the same key.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import Depends, Header, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from api.auth import Authenticated
+from api.documentation import answer
+from api.errors import Problem
+from api.fingerprint import fingerprint
+from cleanplate import db, vault
+from cleanplate.idempotency import KEPT, IdempotencyKey
+
+M = TypeVar("M", bound=BaseModel)
+
+LEASE: Final = timedelta(seconds=60)
+RETRY_SECONDS: Final = "1"
+_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
+_Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Your name for this call, 1 to 255 printable ASCII characters: sent again within 24 h it is "
+        "answered as before, with `Idempotency-Replayed: true`, and happens once.",
+        json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    ),
+]
+
+
+class Replayed(Exception):  # noqa: N818 -- no error: it leads past the call, to the answer that was kept
+    """The call has happened; ``response`` is what it was answered."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+async def replay(_request: Request, happened: Exception) -> Response:
+    """Answer as before."""
+    assert isinstance(happened, Replayed)  # noqa: S101 -- it is registered for nothing else
+    return happened.response
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, and the key that its client gave it, if any."""
+
+    tenant_id: str
+    key: str | None
+    fingerprint: str
+    status: int
+    response: Response
+
+    def keep(self, tx: db.Transaction, answer: M, *, secret: bool = False) -> M:
+        """Write with the work of ``tx`` what the call will be answered; return it.
+
+        An answer that shows a ``secret`` is encrypted, and nobody on its way may store it. The headers that belong to
+        the answer are set before. Raises :class:`Problem` 409 if the same call has happened
+        meanwhile: ``tx`` must not commit then.
+        """
+        if secret:
+            self.response.headers["Cache-Control"] = "no-store"
+        if self.key is None:
+            return answer
+        body = answer.model_dump_json()
+        kept = {
+            "fingerprint": self.fingerprint,
+            "leased_until": func.now(),
+            "status": self.status,
+            "headers": dict(self.response.headers),
+            "body": vault.seal(body) if secret else body,
+            "sealed": secret,
+        }
+        row = insert(IdempotencyKey).values(tenant_id=self.tenant_id, key=self.key, **kept)
+        unanswered = IdempotencyKey.status.is_(None)
+        row = row.on_conflict_do_update(index_elements=["tenant_id", "key"], set_=kept, where=unanswered)
+        if tx.scalar(row.returning(IdempotencyKey.key)) is None:
+            raise running()
+        return answer
+
+
+def once(request: Request, response: Response, who: Authenticated, key: _Key = None) -> Iterator[Call]:
+    """Hold the call's key while it runs. Declared after the body, of which it tells the calls apart.
+
+    Raises :class:`Problem` 400 for a key that is none, 409 while the same call runs and 422 for another one, and
+    :class:`Replayed` when the call has happened.
+    """
+    status = request.scope["route"].status_code or 200
+    if key is None:
+        yield Call(who.tenant_id, None, "", status, response)
+        return
+    if not _KEY.fullmatch(key):
+        raise Problem(400, "invalid_idempotency_key", "An Idempotency-Key is 1 to 255 printable ASCII characters.")
+    call = Call(who.tenant_id, key, fingerprint(request), status, response)
+    lease = _lease(call)
+    try:
+        yield call
+    finally:
+        with suppress(*db.AWAY):
+            _free(call, lease)
+
+
+def running() -> Problem:
+    detail = "The same call is running; ask again for its answer."
+    return Problem(409, "idempotency_in_progress", detail, headers={"Retry-After": RETRY_SECONDS})
+
+
+Once = Annotated[Call, Depends(once, scope="function")]
+ANSWERS: Final = answer(running())
+
+
+def mismatch() -> Problem:
+    detail = "This Idempotency-Key was given to another call: to another address, or with another body."
+    return Problem(422, "idempotency_mismatch", detail)
+
+
+def _of(call: Call) -> Any:
+    return (IdempotencyKey.tenant_id == call.tenant_id) & (IdempotencyKey.key == call.key)
+
+
+def _lease(call: Call) -> datetime:
+    free = IdempotencyKey.status.is_(None) & (IdempotencyKey.leased_until < func.now())
+    fresh = {
+        "fingerprint": call.fingerprint,
+        "created_at": func.now(),
+        "leased_until": func.now() + LEASE,
+        "status": None,
+        "body": None,
+    }
+    row = insert(IdempotencyKey).values(tenant_id=call.tenant_id, key=call.key, **fresh)
+    row = row.on_conflict_do_update(
+        index_elements=["tenant_id", "key"], set_=fresh, where=free | (IdempotencyKey.created_at < func.now() - KEPT)
+    )
+    with db.transaction() as tx:
+        lease: datetime | None = tx.scalar(row.returning(IdempotencyKey.leased_until))
+        found = None if lease else tx.scalars(select(IdempotencyKey).where(_of(call))).first()
+    if lease is not None:
+        return lease
+    if found is not None and found.fingerprint != call.fingerprint:
+        raise mismatch()
+    if found is None or found.status is None or found.body is None:
+        raise running()
+    body = vault.open_sealed(found.body) if found.sealed else found.body
+    headers = {**found.headers, "Idempotency-Replayed": "true"}
+    raise Replayed(Response(body, found.status, headers, media_type="application/json"))
+
+
+def _free(call: Call, lease: datetime) -> None:
+    mine = IdempotencyKey.status.is_(None) & (IdempotencyKey.leased_until == lease)
+    with db.transaction() as tx:
+        tx.execute(delete(IdempotencyKey).where(_of(call), mine))

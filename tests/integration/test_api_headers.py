@@ -1,0 +1,54 @@
+"""What answers say to browsers and caches."""
+
+import base64
+import hashlib
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from cleanplate.api_keys import Scope
+from tests import pictures
+from tests.api import Api
+
+PAIR = {
+    "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
+    "mask": ("m.png", pictures.encoded(pictures.mask_image())),
+}
+
+
+def test_the_page_of_the_documentation_runs_only_what_its_policy_names(api: Api) -> None:
+    with api.anonymous() as nobody:
+        page = nobody.get("/docs")
+    policy = page.headers["content-security-policy"]
+    scripts = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    assert scripts
+    for script in scripts:
+        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
+    for address in re.findall(r'(?:src|href)="(https://[^"]+)"', page.text):
+        assert address.startswith("https://cdn.jsdelivr.net/npm/")
+    scripted = re.search(r"script-src ([^;]+)", policy)
+    assert scripted
+    assert "unsafe" not in scripted[1]
+    assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("/v1/jobs", {"files": PAIR, "data": {"webhook_url": "https://example.com/a"}}),
+        ("/v1/batches", {"files": {"options": (None, '{"seal": false, "webhook_url": "https://example.com/b"}')}}),
+        ("/v1/webhook-endpoints", {"json": {"url": "https://example.com/c"}}),
+        ("/v1/api-keys", {"json": {"name": "x"}}),
+    ],
+)
+def test_an_answer_that_shows_a_secret_is_stored_by_nobody(api: Api, path: str, given: dict[str, Any]) -> None:
+    with api.client(Scope.ADMIN) as client:
+        answer = client.post(path, **given).raise_for_status()
+        assert answer.headers["cache-control"] == "no-store"
+        assert re.search(r'"(cp_|whsec_)', answer.text)
+
+
+def test_an_answer_without_a_secret_says_nothing_of_caches(client: httpx.Client) -> None:
+    assert "cache-control" not in client.post("/v1/jobs", files=PAIR).headers
