@@ -118,7 +118,7 @@ def test_another_tenants_batch_is_not_there(api: Api, client: httpx.Client) -> N
     with api.client() as stranger:
         problem(stranger.post(f"/v1/batches/{batch_id}/release"), 404, "not_found")
     with api.client("read") as reader:
-        problem(reader.post(f"/v1/batches/{batch_id}/release"), 403, "read_only_key")
+        problem(reader.post(f"/v1/batches/{batch_id}/release"), 403, "forbidden_scope")
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "nan", "inf", "x"])
