@@ -1,17 +1,20 @@
 """What dead workers leave behind, and what a worker that was only frozen may still do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import func, text, update
 
 from cleanplate import db, jobs
+from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Batch, Job
 from cleanplate.outcomes import Accepted, ResultReady
 from cleanplate.states import HOLDS_SLOT, LEASED, State
 from tests import rows
+from tests.servers import wait_until
 from tests.threads import at_once
 from worker import capacity, ledger, meaning
 from worker.flight import load_flights
@@ -180,6 +183,25 @@ def test_an_acceptance_that_comes_after_the_job_was_sent_again_is_not_taken_for_
     assert older.detail == "the answer came after the job had gone on without it"
     assert newer.task_id != "task-late"
     assert (after.cost_credits, spent) == ((10.0, 5.0) if ended else (0.0, 0.0))
+
+
+def test_a_job_that_ends_while_a_late_acceptance_is_written_down_costs_both() -> None:
+    with db.transaction() as tx:
+        job_id = rows.job(tx, State.READY, attempts=2)
+        tx.add(Attempt(job_id=job_id, number=1, account=rows.ACCOUNT, worker=rows.WORKER, outcome="unconfirmed"))
+    stored = {"result_key": "results/x.png", "result": rows.RESULT}
+
+    def end() -> None:
+        with db.transaction() as tx:
+            jobs.apply(tx, [Change(job_id, frozenset({State.READY}), State.SUCCEEDED, "stored", values=stored)])
+
+    with ThreadPoolExecutor(1) as thread:
+        with db.transaction() as tx:
+            ledger.paid_late(tx, meaning.late_acceptance(job_id, 1, ACCEPTED, rows.WORKER))
+            ending = thread.submit(end)
+            wait_until(lambda: tx.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+        ending.result()
+    assert row(job_id).cost_credits == 10.0
 
 
 def test_an_adopted_flight_counts_its_age_from_the_acceptance_and_its_window_from_the_submit() -> None:
