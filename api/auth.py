@@ -26,6 +26,7 @@ class Caller:
     """A tenant, and what its key may do."""
 
     tenant_id: str
+    key_id: str
     scope: Scope
 
 
@@ -62,7 +63,7 @@ def _find(sha256: str, _period: int) -> Caller:
             tenants.note_use(tx, key)
     if key is None:
         raise _unauthorized("invalid_key", "This key is not known, has expired or was revoked.")
-    return Caller(key.tenant_id, Scope(key.scope))
+    return Caller(key.tenant_id, key.id, Scope(key.scope))
 
 
 def _unauthorized(code: str, detail: str) -> Problem:

@@ -67,7 +67,7 @@ def example(
 
 def form(properties: dict[str, Any], *, required: list[str], encoding: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return, for a route's ``openapi_extra``, the body of a call that takes multipart/form-data."""
-    schema = {"type": "object", "properties": properties, "required": required}
+    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     content = {"schema": schema} | ({"encoding": encoding} if encoding else {})
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 

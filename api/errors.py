@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from cleanplate.db import AWAY
 from cleanplate.imaging.faults import ImageFault
@@ -163,7 +164,19 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
     problem = translate(error)
     if problem is None:
         raise error
+    if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        problem.headers = {"Allow": ", ".join(sorted(_methods(request)))}
     return problem.response(request.state.request_id)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return what may be asked of this address: the router names the methods of one of its routes only."""
+    return {
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        for route in request.app.router.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
 
 
 def findings(rejected: Iterable[Rejection]) -> list[Finding]:

@@ -175,4 +175,5 @@ API_KEY = ApiKey(
     last_used_at=None,
 )
 NEW_API_KEY = API_KEY.model_copy(update={"key": "cp_3fYw0QxDqN5mB1tLkRz7uVhJ2sEaGc8oXiWpTy4nMfU"})
+REVOKED_API_KEY = API_KEY.model_copy(update={"revoked_at": _AT + timedelta(days=1)})
 API_KEY_PAGE = Page[ApiKey](data=[API_KEY], next_cursor=None)

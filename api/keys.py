@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from api import examples, idempotency
 from api.auth import Authenticated, admin
-from api.documentation import answers, example
+from api.documentation import answer, answers, example
 from api.errors import Finding, Problem, not_found
 from api.idempotency import Once
 from api.listing import Paging, page
@@ -73,12 +73,26 @@ def get_api_key(who: Authenticated, key_id: str) -> ApiKey:
     return _resource(row)
 
 
-@router.delete("/{key_id}", status_code=204, responses=answers(404))
-def revoke_api_key(who: Authenticated, key_id: str) -> None:
-    """Revoke a key, be it the one you call with: within seconds nothing is answered to it. Twice changes nothing."""
+def _own() -> Problem:
+    return Problem(409, "own_key", "This is the key that you call with: revoke it with another, to stay able to call.")
+
+
+@router.post(
+    "/{key_id}/revoke",
+    responses=example(200, "The key, revoked.", examples.REVOKED_API_KEY) | answers(404) | answer(_own()),
+)
+def revoke_api_key(who: Authenticated, key_id: str) -> ApiKey:
+    """Revoke a key other than the one you call with: within seconds nothing is answered to it. Twice changes nothing.
+
+    It stays in the list, with the time since when.
+    """
+    if key_id == who.key_id:
+        raise _own()
     with db.transaction() as tx:
-        if not tenants.revoke(tx, key_id, tenant_id=who.tenant_id):
-            raise not_found("API key")
+        revoked = tenants.revoke(tx, key_id, tenant_id=who.tenant_id)
+    if not revoked:
+        raise not_found("API key")
+    return _resource(revoked[0])
 
 
 def _resource(row: models.ApiKey) -> ApiKey:

@@ -2,11 +2,12 @@
 
 from typing import Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select
 
 from cleanplate.db import Transaction
 from cleanplate.models import ApiKey, Batch, Endpoint, Job
+from cleanplate.moments import Moment
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import Status, states_of
 
@@ -25,8 +26,8 @@ class Paging(BaseModel):
 class BatchFilters(Paging):
     """Which batches."""
 
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
 
 
 class JobFilters(BatchFilters):

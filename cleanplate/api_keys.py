@@ -3,7 +3,9 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from cleanplate.moments import Moment
 
 
 class Scope(StrEnum):
@@ -28,7 +30,7 @@ class NewApiKey(BaseModel):
     scope: Scope = Field(
         Scope.WRITE, description="`read` looks and changes nothing, `write` does the work, `admin` makes keys, too."
     )
-    expires_at: AwareDatetime | None = Field(None, description="When the key stops to work; null: when it is revoked.")
+    expires_at: Moment | None = Field(None, description="When the key stops to work; null: when it is revoked.")
 
 
 class ApiKey(BaseModel):

@@ -132,9 +132,9 @@ class Client(Connection):
     def api_key(self, key_id: str) -> ApiKey:
         return self._get(ApiKey, f"/v1/api-keys/{key_id}")
 
-    def revoke_api_key(self, key_id: str) -> None:
+    def revoke_api_key(self, key_id: str) -> ApiKey:
         """Revoke a key of the team; within seconds nothing is answered to it any more."""
-        self._repeat(lambda: self._ask("DELETE", f"/v1/api-keys/{key_id}"))
+        return self._parse(ApiKey, self._repeat(lambda: self._ask("POST", f"/v1/api-keys/{key_id}/revoke")))
 
     def upstream(self) -> Upstream:
         return self._get(Upstream, "/v1/upstream")

@@ -82,13 +82,19 @@ def test_a_revoked_key_is_refused_and_still_listed(api: Api, chief: httpx.Client
     made = make(chief)
     with bearer(api, made["key"]) as client:
         assert client.get("/v1/jobs").status_code == 200
-        assert chief.delete(f"{PATH}/{made['id']}").status_code == 204
+        assert chief.post(f"{PATH}/{made['id']}/revoke").json()["revoked_at"]
         forget()
         problem(client.get("/v1/jobs"), 401, "invalid_key")
     revoked_at = chief.get(f"{PATH}/{made['id']}").json()["revoked_at"]
     assert revoked_at
-    assert chief.delete(f"{PATH}/{made['id']}").status_code == 204
+    assert chief.post(f"{PATH}/{made['id']}/revoke").status_code == 200
     assert chief.get(f"{PATH}/{made['id']}").json()["revoked_at"] == revoked_at
+
+
+def test_nobody_revokes_the_key_that_they_call_with(chief: httpx.Client) -> None:
+    (own,) = chief.get(PATH).json()["data"]
+    problem(chief.post(f"{PATH}/{own['id']}/revoke"), 409, "own_key")
+    assert chief.get(PATH).status_code == 200
 
 
 def test_a_key_ends_when_it_expires(api: Api, chief: httpx.Client) -> None:
@@ -109,6 +115,7 @@ def test_a_key_ends_when_it_expires(api: Api, chief: httpx.Client) -> None:
         {"name": "x", "scope": "full"},
         {"name": "x", "expires_at": "2020-01-01T00:00:00Z"},
         {"name": "x", "expires_at": "2099-01-01T00:00:00"},
+        {"name": "x", "expires_at": 4_070_908_800},
         {"name": "x", "key": "cp_mine"},
     ],
 )
@@ -121,8 +128,8 @@ def test_a_key_that_cannot_be_made_is_refused_by_field(chief: httpx.Client, want
 def test_keys_are_managed_by_admins_alone(api: Api, scope: Scope) -> None:
     its = f"{PATH}/{ids.new(ids.Kind.KEY)}"
     with api.client(scope) as client:
-        for method, path in (("POST", PATH), ("GET", PATH), ("GET", its), ("DELETE", its)):
-            body = {"json": {"name": "x"}} if method == "POST" else {}
+        for method, path in (("POST", PATH), ("GET", PATH), ("GET", its), ("POST", f"{its}/revoke")):
+            body = {"json": {"name": "x"}} if path == PATH and method == "POST" else {}
             problem(client.request(method, path, **body), 403, "forbidden_scope")
 
 
@@ -131,7 +138,7 @@ def test_another_teams_keys_are_not_found(api: Api, chief: httpx.Client) -> None
     with api.client(Scope.ADMIN) as other:
         for given in (mine["id"], mine["prefix"]):
             problem(other.get(f"{PATH}/{given}"), 404, "not_found")
-            problem(other.delete(f"{PATH}/{given}"), 404, "not_found")
+            problem(other.post(f"{PATH}/{given}/revoke"), 404, "not_found")
         assert mine["id"] not in other.get(PATH).text
     assert chief.get(f"{PATH}/{mine['id']}").json()["revoked_at"] is None
 
@@ -159,5 +166,5 @@ def test_our_client_makes_lists_and_revokes_keys(api: Api, chief: httpx.Client) 
         made = ours.create_api_key(NewApiKey(name="robot", scope=Scope.READ))
         assert made.key
         assert [key.name for key in ours.api_keys().data] == ["robot", "test"]
-        ours.revoke_api_key(made.id)
+        assert ours.revoke_api_key(made.id) == ours.api_key(made.id)
         assert ours.api_key(made.id).revoked_at is not None

@@ -10,7 +10,7 @@ import pytest
 
 from cleanplate.api_keys import Scope
 from tests import pictures
-from tests.api import Api
+from tests.api import Api, problem
 
 PAIR = {
     "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
@@ -52,3 +52,13 @@ def test_an_answer_that_shows_a_secret_is_stored_by_nobody(api: Api, path: str, 
 
 def test_an_answer_without_a_secret_says_nothing_of_caches(client: httpx.Client) -> None:
     assert "cache-control" not in client.post("/v1/jobs", files=PAIR).headers
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/v1/jobs", "GET, POST"), ("/v1/webhook-endpoints/whe_1", "DELETE, GET"), ("/livez", "GET")]
+)
+def test_a_method_that_is_not_allowed_is_told_all_that_are(api: Api, path: str, allowed: str) -> None:
+    with api.anonymous() as nobody:
+        answer = nobody.options(path)
+        problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == allowed

@@ -72,7 +72,7 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "POST /v1/api-keys",
         "GET /v1/api-keys",
         "GET /v1/api-keys/{key_id}",
-        "DELETE /v1/api-keys/{key_id}",
+        "POST /v1/api-keys/{key_id}/revoke",
         "GET /v1/upstream",
         "GET /livez",
         "GET /readyz",
@@ -118,7 +118,7 @@ def test_every_write_says_that_a_read_only_key_is_refused() -> None:
             assert "403" in operation["responses"], name
 
 
-HARMLESS_WHEN_REPEATED = {"seal_batch", "cancel_job", "cancel_batch", "release_batch"}
+HARMLESS_WHEN_REPEATED = {"revoke_api_key", "seal_batch", "cancel_job", "cancel_batch", "release_batch"}
 
 
 def test_every_call_that_creates_takes_an_idempotency_key_after_its_body() -> None:
