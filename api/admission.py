@@ -60,12 +60,23 @@ def pages(
     yield from intake.take_pages(source, uploads, options.params, rejected, page_size(items, options))
 
 
+def check_all(
+    source: Source | None, items: Sequence[Item], options: BatchOptions
+) -> tuple[Sequence[tuple[Item, Sequence[str]]], list[Rejection]]:
+    """Store nothing; return the items that can be worked on, as far as is known, with warnings, and why others cannot.
+
+    Of what lies elsewhere no more is known.
+    """
+    if source is None:
+        return [(one, ()) for one in items], []
+    return intake.check_all(source, [one for one in items if isinstance(one, Upload)], options.params)
+
+
 def check(source: Source | None, items: Sequence[Item], rejected: Sequence[Rejection], options: BatchOptions) -> None:
     """Raise :class:`Problem` 422 if the batch is to be taken whole or not at all, and cannot be taken whole."""
     if not options.atomic:
         return
-    uploads = [one for one in items if isinstance(one, Upload)]
-    ahead = [*rejected, *(intake.check_all(source, uploads, options.params) if source is not None else ())]
+    ahead = [*rejected, *check_all(source, items, options)[1]]
     if grave := [one for one in ahead if one.code not in intake.HARMLESS]:
         detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
         raise Problem(422, "batch_rejected", detail, errors=findings(grave))

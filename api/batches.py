@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
 
-from api import admission, examples, idempotency, incoming, intake, receivers, remote
+from api import admission, examples, idempotency, incoming, intake, quote, receivers, remote
 from api.admission import Admitted, Item
 from api.auth import Authenticated, caller
 from api.documentation import REF, answers, example, file, form, or_json
@@ -22,12 +22,15 @@ from api.remote import MultipartOrBatch, MultipartOrItems, Sent, SentBatch
 from cleanplate import batches, db, ids, resources
 from cleanplate.items import NewBatch, NewItems
 from cleanplate.models import Batch, Job
+from cleanplate.quoted import Quote
 from cleanplate.resources import Accepted, BatchOptions, Page, Rejection
+from cleanplate.states import Hold
 
 router = APIRouter(
     prefix="/v1/batches", tags=["batches"], dependencies=[Depends(caller)], responses=answers(401, 422, 500, 503)
 )
 
+DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
 FILES = {"type": "array", "items": file("`NAME.ext` and its mask `NAME_mask.png`, and so on.")}
 ARCHIVE = file("In place of `files`, a ZIP of the same; it may have a `manifest.csv`.")
 WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS
@@ -37,6 +40,7 @@ WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS
     "",
     status_code=202,
     responses={
+        **example(200, "The findings of a dry run.", examples.QUOTE),
         **example(202, "Accepted; results will follow.", examples.NEW_BATCH, {"Location": "Where the batch is."}),
         **WRITES,
     },
@@ -49,7 +53,9 @@ WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS
         NewBatch,
     ),
 )
-def create_batch(who: Authenticated, sent: MultipartOrBatch, once: Once, response: Response) -> resources.Batch:
+def create_batch(
+    who: Authenticated, sent: MultipartOrBatch, once: Once, response: Response, *, dry_run: DryRun = False
+) -> resources.Batch | Quote:
     """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why.
 
     Or take, as JSON, where each image and its mask lie: they are fetched and checked later, and a job whose pair cannot
@@ -59,6 +65,10 @@ def create_batch(who: Authenticated, sent: MultipartOrBatch, once: Once, respons
     if options.webhook_url is not None:
         receivers.check_url(options.webhook_url)
     source, items, rejected = _find(who.tenant_id, sent, options)
+    if dry_run:
+        response.status_code = 200
+        good, faulty = admission.check_all(source, items, options)
+        return quote.quote(good, [*rejected, *faulty], options)
     batch_id, secret = once.begun, None
     if batch_id is not None:
         with db.transaction() as tx:
@@ -204,6 +214,8 @@ def _begin(tx: db.Transaction, tenant_id: str, options: BatchOptions) -> tuple[B
         endpoint_id=endpoint_id,
         priority=options.priority,
         total=0,
+        hold=Hold.CANARY if options.canary is not None else None,
+        budget_credits=options.budget_credits,
     )
     tx.add(row)
     tx.flush()

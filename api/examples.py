@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from cleanplate.api_keys import ApiKey, Scope
 from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
 from cleanplate.items import Upload
+from cleanplate.quoted import Quote, QuotedItem
 from cleanplate.resources import (
     Accepted,
     Attempt,
@@ -66,6 +67,7 @@ JOB = QUEUED_JOB.model_copy(
         "finished_at": _AT + timedelta(seconds=7),
     }
 )
+RETRIED_JOB = QUEUED_JOB.model_copy(update={"id": _JOB_ID[:-1] + "8", "parent_id": _JOB_ID})
 JOB_PAGE = Page[Job](data=[JOB], next_cursor=None)
 HISTORY = History(
     events=[
@@ -100,6 +102,17 @@ NEW_BATCH = Batch(
     finished_at=None,
     options=BatchOptions(name="spring catalogue", webhook_url="https://example.com/hooks"),
     webhook_secret="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",  # noqa: S106 -- an example
+)
+RETRIED_BATCH = NEW_BATCH.model_copy(
+    update={"id": _BATCH_ID[:-1] + "7", "parent_id": _BATCH_ID, "rejected": [], "webhook_secret": None}
+)
+QUOTE = Quote(
+    accepted=True,
+    items=[QuotedItem(item="sofa.jpg", custom_id="sofa", warnings=[], credits=5.0)],
+    rejected=[_REJECTED],
+    quote_credits=5.0,
+    within_budget=1,
+    eta_seconds=6.0,
 )
 BATCH = NEW_BATCH.model_copy(
     update={

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from threading import BoundedSemaphore
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from api import names
 from api.errors import Problem, shortened
 from api.forms import File
 from api.store import store
-from cleanplate import ids, inputs, order
+from cleanplate import holding, ids, inputs, order
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
 from cleanplate.imaging.faults import ImageFault
@@ -119,14 +120,17 @@ def ignored(unused: Collection[str], why: str) -> list[Rejection]:
     return shortened([reject(name, IGNORED, why) for name in sorted(unused)], most=IGNORED_TOLD)
 
 
-def check_all(source: Source, uploads: Sequence[Upload], params: Params) -> list[Rejection]:
-    """Return why pairs cannot be worked on, and store none."""
+def check_all(
+    source: Source, uploads: Sequence[Upload], params: Params
+) -> tuple[list[tuple[Upload, Sequence[str]]], list[Rejection]]:
+    """Store nothing; return the pairs that can be worked on, each with its warnings, and why others cannot."""
 
-    def check(one: Upload) -> None:
+    def check(one: Upload) -> tuple[Upload, Sequence[str]]:
         with _turn:
-            _check(source, one, params)
+            return one, _check(source, one, params)[2].warnings
 
-    return [one for one in _each(check, uploads) if isinstance(one, Rejection)]
+    found = list(_each(check, uploads))
+    return [one for one in found if isinstance(one, tuple)], [one for one in found if isinstance(one, Rejection)]
 
 
 def take_pages(
@@ -215,7 +219,8 @@ def insert_jobs(
 
     The caller holds the lock of ``batch``'s row, whose total it has to raise.
     """
-    tags = order.line_up(tx, tenant_id, batch, len(stored))
+    going = holding.going(batch, len(stored))
+    tags = [*order.line_up(tx, tenant_id, batch, going), *repeat(None, len(stored) - going)]
     rows = [
         Job(
             id=one.upload.job_id,
@@ -230,13 +235,15 @@ def insert_jobs(
             image=dict(one.image),
             mask=dict(one.mask),
             **one.keys,
-            tag=tag,
+            tag=tag or 0,
+            state=State.HELD if tag is None else State.QUEUED,
         )
         for position, (one, tag) in enumerate(zip(stored, tags, strict=True), batch.total if batch else 0)
     ]
     tx.add_all(rows)
     tx.flush()
-    events = [{"job_id": row.id, "state": State.QUEUED, "reason": "accepted"} for row in rows]
+    reasons = {State.QUEUED: "accepted", State.HELD: f"accepted: {holding.REASON}"}
+    events = [{"job_id": row.id, "state": row.state, "reason": reasons[State(row.state)]} for row in rows]
     if events:
         tx.execute(insert(JobEvent), events)
     return rows

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import func, select, text, update
 
-from cleanplate import outbox
+from cleanplate import outbox, settings
 from cleanplate.db import Transaction
 from cleanplate.models import Account, Tenant
 
@@ -40,6 +40,12 @@ def latency(rows: Iterable[Account]) -> float | None:
     if not known:
         return None
     return round(harmonic_mean([seconds for seconds, _ in known], [allowed for _, allowed in known]), 3)
+
+
+def price(tx: Transaction) -> float:
+    """Return the credits that a task is expected to cost at most: by the setting, or what the newest ones did cost."""
+    learned = tx.scalar(select(func.max(Account.price_credits)).where(Account.cap > 0))
+    return max(settings.get().cost_credits, learned or 0.0)
 
 
 def pause(tx: Transaction, account: str, reason: str, detail: str) -> None:
@@ -76,9 +82,15 @@ def resume(tx: Transaction, account: str) -> bool:
     return resumed is not None
 
 
-def answered(tx: Transaction, account: str) -> None:
-    """Take in that a submit was answered as it should be: what was in the way is mended."""
-    row = tx.execute(select(Account.paused_reason, Account.unanswered).where(Account.name == account)).one()
+def answered(tx: Transaction, account: str, cost: float | None = None) -> None:
+    """Take in that a submit was answered as it should be: what was in the way is mended, and it costs so many credits.
+
+    ``cost`` is None when the answer told none.
+    """
+    told = (Account.paused_reason, Account.unanswered, Account.price_credits)
+    row = tx.execute(select(*told).where(Account.name == account)).one()
+    if cost is not None and cost != row.price_credits:
+        tx.execute(update(Account).where(Account.name == account).values(price_credits=cost))
     if row.paused_reason not in {None, BY_HAND}:
         resume(tx, account)
     elif row.unanswered:

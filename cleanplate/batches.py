@@ -26,7 +26,7 @@ from sqlalchemy import (
 from cleanplate import accounts, outbox, resources, settings
 from cleanplate.db import Transaction
 from cleanplate.models import Account, Batch, BatchEnd, Job
-from cleanplate.states import PROCESSING, TERMINAL, State
+from cleanplate.states import PROCESSING, TERMINAL, Hold, State
 
 REJECTED_TOLD = 20
 """Rejections that a webhook carries, so that it stays small; the batch itself lists them all."""
@@ -115,27 +115,45 @@ def resource(tx: Transaction, row: Batch, *, secret: str | None = None) -> resou
     return page(tx, [row])[0].model_copy(update={"webhook_secret": secret})
 
 
+def working(tx: Transaction) -> Sequence[Account]:
+    """Return the upstream accounts that the settings name."""
+    return tx.scalars(select(Account).where(Account.cap > 0)).all()
+
+
 def page(tx: Transaction, rows: Sequence[Batch]) -> list[resources.Batch]:
     """Return many batches as clients see them, counted in one query."""
     under_way = dict(tx.execute(processing([row.id for row in rows])).all())
-    upstream = tx.scalars(select(Account).where(Account.cap > 0)).all()
+    upstream = working(tx)
     return [
         resources.batch(
             row,
             processing=under_way.get(row.id, 0),
+            held=held(row),
             quote_credits=row.total * settings.get().cost_credits,
-            eta_seconds=_eta(row, upstream),
+            eta_seconds=eta(row.total - row.succeeded - row.failed - row.cancelled, upstream),
         )
         for row in rows
     ]
 
 
-def _eta(row: Batch, upstream: Sequence[Account]) -> float | None:
-    left = row.total - row.succeeded - row.failed - row.cancelled
+def held(row: Batch) -> resources.Held | None:
+    """Return why jobs of the batch wait for its release, if they do."""
+    if row.finished_at is not None or row.cancelling is not None:
+        return None
+    if row.hold == Hold.BUDGET:
+        return "budget"
+    canary: int = row.options.get("canary") or 0
+    if row.hold == Hold.CANARY and row.total > canary:
+        return "canary_failed" if row.failed >= canary else "canary"
+    return None
+
+
+def eta(left: int, upstream: Sequence[Account]) -> float | None:
+    """Return the seconds that ``left`` jobs take these accounts if nothing else is to be done; None when unknown."""
     if not left:
         return 0.0
-    working = [account for account in upstream if account.paused_reason is None] or upstream
-    seconds = accounts.latency(working)
+    able = [account for account in upstream if account.paused_reason is None] or upstream
+    seconds = accounts.latency(able)
     if seconds is None:
         return None
-    return round(left * seconds / sum(account.allowed for account in working) + seconds, 1)
+    return round(left * seconds / sum(account.allowed for account in able) + seconds, 1)

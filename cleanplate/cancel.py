@@ -112,7 +112,7 @@ def under_way(batch_id: str, in_flight: InFlight) -> Select[str]:
 
 
 def queued(batch_id: str, after: str) -> Select[str]:
-    """Return the query for the next page of the batch's jobs that wait, in the order of their ids."""
+    """Return the query for the next page of the batch's jobs that wait or are held, in the order of their ids."""
     waits = (Job.batch_id == batch_id, Job.id > after, _in(UNSENT - PROCESSING))
     return select(Job.id).where(*waits).order_by(Job.batch_id, Job.id).limit(literal_column(str(PAGE)))
 

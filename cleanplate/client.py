@@ -21,15 +21,9 @@ from cleanplate.client_errors import UnusableAnswerError, refusal
 from cleanplate.client_out import WaysOut
 from cleanplate.connection import Key
 from cleanplate.items import Item, NewBatch, NewItems, NewUpload, Upload
-from cleanplate.resources import (
-    Accepted,
-    Batch,
-    BatchOptions,
-    Endpoint,
-    Job,
-    Page,
-    Upstream,
-)
+from cleanplate.quoted import Quote
+from cleanplate.resources import Accepted, Batch, BatchOptions, Endpoint, Job, Page, Upstream
+from cleanplate.retrying import Retrying, RetryingBatch
 from cleanplate.states import InFlight
 
 M = TypeVar("M", bound=BaseModel)
@@ -46,6 +40,18 @@ class Client(WaysOut):
         form = {"options": (None, options.model_dump_json(exclude_none=True), "application/json")}
         return self._create(Batch, lambda key: self._ask("POST", "/v1/batches", files=form, headers=key))
 
+    def quote(self, options: BatchOptions, files: Sequence[tuple[str, Path | bytes]]) -> Quote:
+        """Ask what a batch of these images and masks would come to; nothing is stored or paid."""
+
+        def attempt() -> httpx.Response:
+            with ExitStack() as opened:
+                parts: list[Any] = [("options", (None, options.model_dump_json(exclude_none=True), "application/json"))]
+                parts += self._parts(opened, [("files", name, content) for name, content in files])
+                dry: dict[str, Any] = {"params": {"dry_run": "true"}, "timeout": UPLOAD_TIMEOUT}
+                return self._ask("POST", "/v1/batches", files=parts, **dry)
+
+        return self._parse(Quote, self._repeat(attempt))
+
     def add_items(self, batch_id: str, files: Sequence[tuple[str, Path | bytes]]) -> Accepted:
         """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
         return self._add(batch_id, [("files", name, content) for name, content in files], UPLOAD_TIMEOUT)
@@ -57,10 +63,7 @@ class Client(WaysOut):
     def _add(self, batch_id: str, files: Sequence[tuple[str, str, Path | bytes]], timeout: httpx.Timeout) -> Accepted:
         def attempt(key: Key) -> httpx.Response:
             with ExitStack() as opened:
-                parts = [
-                    (field, (name, opened.enter_context(self._open(content)), "application/octet-stream"))
-                    for field, name, content in files
-                ]
+                parts = self._parts(opened, files)
                 path = f"/v1/batches/{batch_id}/items"
                 return self._ask("POST", path, files=parts, headers=key, timeout=timeout)
 
@@ -112,6 +115,22 @@ class Client(WaysOut):
     def cancel_job(self, job_id: str, in_flight: InFlight = InFlight.FINISH) -> CancelledJob:
         """Do the same with one job."""
         return self._cancel(CancelledJob, f"/v1/jobs/{job_id}", in_flight)
+
+    def release(self, batch_id: str, budget_credits: float | None = None) -> Batch:
+        """Let go what is held of a batch, beyond its canary or at its budget, which becomes ``budget_credits``."""
+        how = {} if budget_credits is None else {"budget_credits": budget_credits}
+        path = f"/v1/batches/{batch_id}/release"
+        return self._parse(Batch, self._repeat(lambda: self._ask("POST", path, params=how)))
+
+    def retry_batch(self, batch_id: str, retrying: RetryingBatch) -> Batch:
+        """Make a child batch of what failed. Each job is retried once."""
+        path, body = f"/v1/batches/{batch_id}/retry", retrying.model_dump(exclude_unset=True)
+        return self._create(Batch, lambda key: self._ask("POST", path, json=body, headers=key))
+
+    def retry_job(self, job_id: str, retrying: Retrying) -> Job:
+        """Do the same with one job, which gets a child of its own."""
+        path, body = f"/v1/jobs/{job_id}/retry", retrying.model_dump(exclude_unset=True)
+        return self._create(Job, lambda key: self._ask("POST", path, json=body, headers=key))
 
     def batch(self, batch_id: str) -> Batch:
         return self._get(Batch, f"/v1/batches/{batch_id}")
@@ -214,3 +233,9 @@ class Client(WaysOut):
     def _cancel(self, model: type[M], path: str, in_flight: InFlight) -> M:
         how = {"in_flight": in_flight.value}
         return self._parse(model, self._repeat(lambda: self._ask("POST", f"{path}/cancel", params=how)))
+
+    def _parts(self, opened: ExitStack, files: Sequence[tuple[str, str, Path | bytes]]) -> list[Any]:
+        return [
+            (field, (name, opened.enter_context(self._open(content)), "application/octet-stream"))
+            for field, name, content in files
+        ]

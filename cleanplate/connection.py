@@ -87,12 +87,6 @@ class Connection:
             raise refusal(response)
         return response
 
-    def _once(self, attempt: Callable[[], T]) -> T:
-        try:
-            return attempt()
-        except httpx.TransportError as error:
-            raise UnreachableError(f"{self.url} does not answer ({_words(error)})") from error
-
     def _repeat(self, attempt: Callable[[], T]) -> T:
         deadline = time.monotonic() + (self._patience if self._met else min(self._patience, STRANGER_SECONDS))
         pause = FIRST_PAUSE_SECONDS

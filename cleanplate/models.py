@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, InFlight, State
+from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, Hold, InFlight, State
 
 
 class Base(DeclarativeBase):
@@ -30,7 +30,7 @@ class Base(DeclarativeBase):
     }
 
 
-def _in(*states: State | InFlight) -> str:
+def _in(*states: State | InFlight | Hold) -> str:
     """Return ``('a', 'b')`` for a check or a partial index."""
     return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
@@ -49,7 +49,7 @@ class Tenant(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    # Its share beside others, and where the line of its jobs, and that of single ones in it, ends: ``order.py``.
+    # Its share beside others, and where the line of its jobs, and that of single ones in it, ends: see ``order``.
     weight: Mapped[float] = mapped_column(server_default="1")
     finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     singles_finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -109,6 +109,7 @@ class Batch(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"))
     name: Mapped[str | None]
     params: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
     options: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
@@ -125,6 +126,10 @@ class Batch(Base):
     sealed_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
     cancelling: Mapped[str | None]  # it is to be cancelled, and this becomes of what is in flight; of a job, too
+    hold: Mapped[str | None]
+    budget_credits: Mapped[float | None]
+    budget_reached_at: Mapped[datetime | None]
+    doubtful_credits: Mapped[float] = mapped_column(server_default="0")  # of submits that nobody knows to be billed
     finished_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     purged_at: Mapped[datetime | None]  # all its jobs are deleted, see cleanplate.deletion
@@ -132,7 +137,10 @@ class Batch(Base):
     __table_args__ = (
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
+        CheckConstraint(f"hold IN {_in(*Hold)}", name="hold"),
         Index("ix_batches_tenant", "tenant_id", "id"),
+        Index("ix_batches_budget", "id", postgresql_where=text("budget_credits IS NOT NULL AND finished_at IS NULL")),
+        Index("ix_batches_hold", "id", postgresql_where=text("hold IN ('budget', 'release') AND finished_at IS NULL")),
         Index("ix_batches_line", "tenant_id", "finish_tag", postgresql_where=text("finished_at IS NULL")),
         Index("ix_batches_deleted", "id", postgresql_where=text("deleted_at IS NOT NULL AND purged_at IS NULL")),
         Index("ix_batches_cancelling", "id", postgresql_where=text("cancelling IS NOT NULL AND finished_at IS NULL")),
@@ -168,6 +176,7 @@ class Job(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))  # what it retries, with the same inputs
     position: Mapped[int] = mapped_column(server_default="0")
     custom_id: Mapped[str | None]
     endpoint_id: Mapped[str | None] = mapped_column(ForeignKey("endpoints.id"))
@@ -189,7 +198,7 @@ class Job(Base):
     import_starts: Mapped[int] = mapped_column(server_default="0")
     import_tries: Mapped[int] = mapped_column(server_default="0")
 
-    # The flow. ``tag`` is the claim's order, by ``order.py``; ``due_at`` is when the state's rescuer looks at it.
+    # The flow. ``tag`` is the claim's order, by ``order``; ``due_at`` is when the state's rescuer looks at the row.
     state: Mapped[str] = mapped_column(server_default=State.QUEUED)
     tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
     owner: Mapped[str | None]
@@ -229,6 +238,7 @@ class Job(Base):
         Index("ix_jobs_claim", "tag", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_line", "tenant_id", "tag", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_claim_single", "tag", "id", postgresql_where=text("state = 'queued' AND batch_id IS NULL")),
+        Index("ix_jobs_held", "batch_id", "id", postgresql_where=text("state = 'held'")),
         Index("ix_jobs_slots", "account", postgresql_where=text(f"state IN {_in(*HOLDS_SLOT)}")),
         Index("ix_jobs_owner", "owner", postgresql_where=text(f"state IN {_in(*LEASED)}")),
         Index("ix_jobs_importing", "tenant_id", "due_at", "id", postgresql_where=text("state = 'importing'")),
@@ -237,6 +247,7 @@ class Job(Base):
         Index("ix_jobs_batch_processing", "batch_id", postgresql_where=text(f"state IN {_in(*PROCESSING)}")),
         Index("ix_jobs_batch", "batch_id", "id"),
         Index("ix_jobs_tenant", "tenant_id", "id"),
+        Index("uq_jobs_parent", "parent_id", unique=True, postgresql_where=text("parent_id IS NOT NULL")),
         Index("uq_jobs_custom_id", "batch_id", "custom_id", unique=True),
         Index("ix_jobs_ended", "tenant_id", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_jobs_kept", "finished_at", postgresql_where=text("finished_at IS NOT NULL AND purged_at IS NULL")),
@@ -356,3 +367,4 @@ class Account(Base):
     latency_seconds: Mapped[float | None]
     latencies: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)  # seconds by size, see worker.latencies
     unanswered: Mapped[int] = mapped_column(server_default="0")
+    price_credits: Mapped[float | None]  # what the newest task cost, of those that told it

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 T = TypeVar("T")
+Held = Literal["canary", "canary_failed", "budget"]
 
 
 class Params(BaseModel):
@@ -48,6 +49,15 @@ class BatchOptions(BaseModel):
     webhook_url: str | None = Field(None, max_length=2048, description="Hears of this batch and of its jobs.")
     priority: int = Field(
         5, ge=0, le=9, description="Among your own batches: each step up doubles the share of this one."
+    )
+    canary: int | None = Field(
+        None, ge=1, description="Only the first so many jobs go; the rest waits until the batch is released."
+    )
+    budget_credits: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="What the batch may cost; the rest of it waits before that would be passed.",
     )
     seal: bool = Field(True, description="`false`: more items will come; seal it when they have.")
 
@@ -105,6 +115,7 @@ class Job(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     metadata: JSON
+    parent_id: str | None = Field(None, description="The job that this one retries.")
     webhook_secret: str | None = Field(
         None, description="Verifies the webhooks of `webhook_url`; only in the answer that first names that URL."
     )
@@ -169,6 +180,12 @@ class Batch(BaseModel):
     quote_credits: float
     eta_seconds: float | None
     parent_id: str | None = None
+    held: Held | None = Field(
+        None,
+        description="Why jobs wait for the release of the batch: beyond its canary, of which every job may have "
+        "failed, or at its budget.",
+    )
+    budget_reached_at: datetime | None = None
     created_at: datetime
     sealed_at: datetime | None
     finished_at: datetime | None
@@ -269,10 +286,13 @@ def job(row: "models.Job", base_url: str) -> Job:
         started_at=row.started_at,
         finished_at=row.finished_at,
         metadata=row.meta,
+        parent_id=row.parent_id,
     )
 
 
-def batch(row: "models.Batch", *, processing: int, quote_credits: float, eta_seconds: float | None) -> Batch:
+def batch(
+    row: "models.Batch", *, processing: int, held: Held | None, quote_credits: float, eta_seconds: float | None
+) -> Batch:
     """Return the resource of a batch's row and of what is counted beside it."""
     ended = row.succeeded + row.failed + row.cancelled
     status: Literal["open", "processing", "completed", "cancelled"] = "processing"
@@ -296,9 +316,12 @@ def batch(row: "models.Batch", *, processing: int, quote_credits: float, eta_sec
         cost_credits=row.cost_credits,
         quote_credits=quote_credits,
         eta_seconds=eta_seconds,
+        parent_id=row.parent_id,
         created_at=row.created_at,
         sealed_at=row.sealed_at,
         finished_at=row.finished_at,
         cancel_requested_at=row.cancel_requested_at,
-        options=BatchOptions(**row.options),
+        held=held,
+        budget_reached_at=row.budget_reached_at,
+        options=BatchOptions(**row.options | {"budget_credits": row.budget_credits}),
     )

@@ -12,6 +12,7 @@ class State(StrEnum):
     """Where a job stands. The value is what the database stores and what the API shows as ``stage``."""
 
     IMPORTING = "importing"
+    HELD = "held"
     QUEUED = "queued"
     CLAIMED = "claimed"
     SENDING = "sending"
@@ -28,6 +29,14 @@ class InFlight(StrEnum):
 
     FINISH = "finish"
     ABANDON = "abandon"
+
+
+class Hold(StrEnum):
+    """Why jobs of a batch are held; ``RELEASE`` is the wish that they be let go, until it is done."""
+
+    CANARY = "canary"
+    BUDGET = "budget"
+    RELEASE = "release"
 
 
 class Status(StrEnum):
@@ -60,21 +69,28 @@ RULES: dict[State, Rule] = {
     S.IMPORTING: Rule(
         "its image and mask are elsewhere and will be fetched",
         Status.QUEUED,
-        _to(S.QUEUED, S.FAILED, S.CANCELLED),
+        _to(S.HELD, S.QUEUED, S.FAILED, S.CANCELLED),
         "import, which fetches, checks and stores them",
         "the sweep sends it again; its starts and tries are capped",
+    ),
+    S.HELD: Rule(
+        "not in line: the rest of a canary, or of a batch at its budget",
+        Status.QUEUED,
+        _to(S.QUEUED, S.CANCELLED),
+        "the release of its batch",
+        "the sweep, which carries on a release that was asked for",
     ),
     S.QUEUED: Rule(
         "waiting its turn",
         Status.QUEUED,
-        _to(S.CLAIMED, S.CANCELLED),
+        _to(S.CLAIMED, S.HELD, S.CANCELLED),
         "a conveyor claims it",
         "nobody needs to: it waits in the database",
     ),
     S.CLAIMED: Rule(
         "leased, its payload loading, no slot held",
         Status.PROCESSING,
-        _to(S.SENDING, S.QUEUED, S.FAILED, S.CANCELLED),
+        _to(S.SENDING, S.QUEUED, S.HELD, S.FAILED, S.CANCELLED),
         "its conveyor",
         "the lease ends: back to queued",
     ),
@@ -112,7 +128,7 @@ RULES: dict[State, Rule] = {
 }
 
 TERMINAL = frozenset(state for state, rule in RULES.items() if not rule.moves_to)
-UNSENT = frozenset({State.IMPORTING, State.QUEUED, State.CLAIMED})
+UNSENT = frozenset({State.IMPORTING, State.HELD, State.QUEUED, State.CLAIMED})
 HOLDS_SLOT = frozenset({S.SENDING, S.UNCONFIRMED, S.INFLIGHT})
 LEASED = frozenset({S.CLAIMED, S.SENDING, S.INFLIGHT})
 PROCESSING = frozenset(state for state, rule in RULES.items() if rule.status is Status.PROCESSING)
@@ -148,7 +164,7 @@ def states_of(status: Status) -> frozenset[State]:
 
 def mermaid() -> str:
     """Return the state diagram as Mermaid text, the one that ARCHITECTURE.md shows."""
-    lines = ["stateDiagram-v2", "    [*] --> importing", "    [*] --> queued"]
+    lines = ["stateDiagram-v2", "    [*] --> held", "    [*] --> importing", "    [*] --> queued"]
     lines += [
         f"    {source} --> {target}" for source, rule in RULES.items() for target in State if target in rule.moves_to
     ]

@@ -49,6 +49,7 @@ class FakeApi(httpx.BaseTransport):
         self.jobs: dict[str, dict[str, Any]] = {}
         self.refuse: set[str] = set()
         self.fail: set[str] = set()
+        self.held: str | None = None
         self.finish: Callable[[dict[str, Any]], bool] = lambda _: True
         self.before: Callable[[httpx.Request], Answer | None] = lambda _: None
         self.after: Callable[[httpx.Request], None] = lambda _: None
@@ -68,7 +69,7 @@ class FakeApi(httpx.BaseTransport):
         early = self.before(request)
         if isinstance(early, Exception):
             raise early
-        response = early or self._cancel(request) or self._serve(request)
+        response = early or self._cancel(request) or self._release(request) or self._serve(request)
         self.after(request)
         return response
 
@@ -130,6 +131,14 @@ class FakeApi(httpx.BaseTransport):
         }
         body = self._batch(id_) if id_ in self.batches else self.jobs[id_]
         return httpx.Response(200, json={**body, "saved": saved})
+
+    def _release(self, request: httpx.Request) -> httpx.Response | None:
+        *_, id_, last = request.url.path.split("/")
+        if last != "release" or id_ not in self.batches:
+            return None
+        self.held = None
+        self.batches[id_]["options"] |= {name: float(value) for name, value in request.url.params.items()}
+        return httpx.Response(200, json=self._batch(id_))
 
     def _work(self, batch_id: str) -> None:
         for job in self.jobs_of(batch_id):
@@ -218,6 +227,7 @@ class FakeApi(httpx.BaseTransport):
             "created_at": NOW,
             "sealed_at": NOW if batch["sealed"] else None,
             "finished_at": NOW if over else None,
+            "held": None if over else self.held,
             "options": batch["options"],
         }
 

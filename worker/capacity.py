@@ -21,7 +21,7 @@ from cleanplate.db import Transaction
 from cleanplate.jobs import Change, slots_held
 from cleanplate.models import Account, Job
 from cleanplate.states import State
-from worker import seating
+from worker import budget, seating
 from worker.latencies import Learned
 
 DEFAULT_GATE_SECONDS: Final = 1.0
@@ -91,7 +91,9 @@ def _seat(
     Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
     Each job that moves gets its row in the money ledger.
     """
-    rooms = _rooms(tx, names)
+    rooms, limited = _rooms(tx, names)
+    beyond = budget.beyond(tx, line) if limited and rooms else frozenset()
+    line = {id_: callback for id_, callback in line.items() if id_ not in beyond}
     chosen = seating.first_in_line(tx, worker, line, sum(room.free for room in rooms))
     given = dict(zip(chosen, share_out(rooms, len(chosen)), strict=True))
     claimed = frozenset({State.CLAIMED})
@@ -110,7 +112,7 @@ def _seat(
     if lost:  # then more may be, of a batch that was cancelled: find them all before their turn
         mine = select(Job.id).where(Job.id.in_(line), Job.owner == worker, Job.state == State.CLAIMED)
         lost = line.keys() - moved - set(tx.scalars(mine))
-    return seated, lost
+    return seated, lost | budget.hold(tx, worker, beyond) if beyond else lost
 
 
 BEGIN: Final = text(
@@ -155,17 +157,21 @@ def share_out(rooms: Sequence[Room], wanted: int) -> list[str]:
 
 @lru_cache
 def open_accounts(names: frozenset[str]) -> Select[Any]:
-    """Return the query for those of these accounts that may be submitted to now, each with the slots it holds."""
+    """Return the query for those of these accounts that may be submitted to now, each with the slots it holds.
+
+    It also tells, with each, whether any batch under way has a budget.
+    """
     opened = func.coalesce(Account.gate_until <= func.now(), text("true"))
     held = slots_held(Account.name).scalar_subquery().label("held")
-    return select(Account.name, Account.allowed, Account.paused_reason, held).where(
+    return select(Account.name, Account.allowed, Account.paused_reason, held, budget.any_limited()).where(
         Account.name.in_(names), opened, Account.paused_reason.is_distinct_from(accounts.BY_HAND)
     )
 
 
-def _rooms(tx: Transaction, names: Collection[str]) -> list[Room]:
+def _rooms(tx: Transaction, names: Collection[str]) -> tuple[list[Room], bool]:
     rows = tx.execute(open_accounts(frozenset(names))).all()
-    return [_room(row.name, row.allowed, row.held, row.paused_reason) for row in rows if row.held < row.allowed]
+    rooms = [_room(row.name, row.allowed, row.held, row.paused_reason) for row in rows if row.held < row.allowed]
+    return rooms, any(row.limited for row in rows)
 
 
 def _room(name: str, allowed: int, held: int, paused_reason: str | None) -> Room:

@@ -12,7 +12,7 @@ from typing import Any, Final, assert_never
 
 from sqlalchemy import Select, func, literal_column, select, true, update
 
-from cleanplate import db, inputs, jobs, order
+from cleanplate import db, holding, inputs, jobs, order
 from cleanplate.imaging.faults import ImageFault
 from cleanplate.jobs import Change
 from cleanplate.models import Batch, Job, Tenant
@@ -105,13 +105,20 @@ def _settle(tx: db.Transaction, job: Job, outcome: ImportOutcome) -> None:
 
 
 def _queue(tx: db.Transaction, job: Job, columns: Any) -> bool:
-    """Queue the job with its turn, unless it has ended. Locks are taken in the order job, batch, tenant."""
+    """Queue the job with its turn, or hold it for its canary, unless it has ended.
+
+    Locks are taken in the order job, batch, tenant.
+    """
     still = select(Job.id).where(Job.id == job.id, Job.state == State.IMPORTING).with_for_update()
     if tx.scalar(still) is None:
         return False
     batch = tx.get(Batch, job.batch_id, with_for_update={"key_share": True}) if job.batch_id else None
+    values = {**columns, "sources": None, "due_at": None}
+    if holding.is_beyond(batch, job.position):
+        reason = f"imported: {holding.REASON}"
+        return bool(jobs.apply(tx, [Change(job.id, IMPORTING, State.HELD, reason, values=values)]))
     (tag,) = order.line_up(tx, job.tenant_id, batch, 1)
-    values = {**columns, "tag": tag, "sources": None, "due_at": None}
+    values |= {"tag": tag}
     return bool(jobs.apply(tx, [Change(job.id, IMPORTING, State.QUEUED, "imported", values=values)]))
 
 

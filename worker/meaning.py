@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, Final, assert_never
 
 from cleanplate import accounts
@@ -93,17 +93,19 @@ def effect_of_submit(account: str, outcome: SubmitOutcome) -> Callable[[Transact
             return partial(accounts.pause, account=account, reason="unreachable", detail=detail)
         case Blocked(reason, detail):
             return partial(accounts.pause, account=account, reason=reason, detail=detail)
-        case Accepted() | Rejected():
+        case Accepted(cost=cost):
+            return _answered(account, cost)
+        case Rejected():
             return _answered(account)
         case Unconfirmed():
             return partial(accounts.unanswered, account=account)
     assert_never(outcome)
 
 
-@cache
-def _answered(account: str) -> Callable[[Transaction], None]:
+@lru_cache
+def _answered(account: str, cost: float | None = None) -> Callable[[Transaction], None]:
     """Return the same effect for the same account: however many answers come together, it happens once."""
-    return partial(accounts.answered, account=account)
+    return partial(accounts.answered, account=account, cost=cost)
 
 
 def of_poll(flight: Flight, outcome: PollOutcome, worker: str, timeout_seconds: float) -> Change | None:

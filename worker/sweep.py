@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
 
-from cleanplate import cancel, db, deletion, idempotency, jobs, outbox, queue, settings
+from cleanplate import cancel, db, deletion, holding, idempotency, jobs, outbox, queue, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job, Upload, Worker
 from cleanplate.outcomes import ErrorCode
-from cleanplate.states import State
+from cleanplate.states import Hold, State
 from cleanplate.storage import Store, StoreError, open_store
-from worker import importing
+from worker import budget, importing
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
@@ -41,6 +41,7 @@ IMPORTS_WAITING: Final = 32
 """Messages that wait for importers: each tenant's next is among them, and few are repeated when they are lost."""
 CANCEL_SECONDS: Final = 1.0
 PURGE_EVERY_SECONDS: Final = 5.0
+HOLD_SECONDS: Final = 1.0
 OBJECTS_EVERY_SECONDS: Final = 3600.0
 OBJECTS: Final = ("inputs/", "results/", "uploads/")
 OBJECTS_AGE: Final = timedelta(hours=24)
@@ -95,6 +96,7 @@ class Sweeper(threading.Thread):
             deleting = tx.scalars(deletion.unfinished()).all()
             room = 0 if importing_told is None else IMPORTS_WAITING - importing_told
             imports = importing.due(tx, room) if room > 0 else []
+            held = tx.execute(holding.pending()).all()
         for batch_id in cancelling:
             cancel.carry_on(batch_id, CANCEL_SECONDS / len(cancelling))
         for batch_id in deleting:
@@ -102,6 +104,9 @@ class Sweeper(threading.Thread):
         if self._purge.done() and time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + PURGE_EVERY_SECONDS
             self._purge = self._purger.submit(purge_all, self._ending.is_set)
+        for batch_id, hold in held:
+            tend = holding.carry_on if hold == Hold.RELEASE else budget.tend
+            tend(batch_id, HOLD_SECONDS / len(held))
         for delivery_id in deliveries:
             queue.send("notify", delivery_id)
         for job_id in imports:
@@ -138,7 +143,9 @@ def known_by_callback() -> ColumnElement[bool]:
 def decide_unconfirmed(tx: db.Transaction, policy: str, max_submits: int) -> None:
     """Let the policy decide about submits whose answer never came: send again (it may be paid twice), or fail."""
     changes = []
-    for job_id, submits in tx.execute(_undecided()).all():
+    undecided = tx.execute(_undecided()).all()
+    budget.doubt(tx, [job_id for job_id, _ in undecided])
+    for job_id, submits in undecided:
         if policy == "resubmit" and submits < max_submits:
             changes.append(Change(job_id, UNCONFIRMED, State.QUEUED, "no answer came: sent again by policy"))
         else:

@@ -1,7 +1,7 @@
 """``cleanplate erase``: a folder of photos in, a folder of erased photos out."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -31,6 +31,8 @@ def erase(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Send again what failed in earlier runs.")
     ] = False,
+    canary: Annotated[int | None, typer.Option(min=1, help="Stop after so many, until they are released.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Credits that what is sent now may cost.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: items, then a summary.")] = False,
     url: Annotated[str | None, typer.Option(help="The API, if not CLEANPLATE_URL.")] = None,
@@ -44,7 +46,11 @@ def erase(
     """
 
     def work() -> Code:
-        options = _options(name or folder.resolve().name[:200], dilate, output_format, mask_suffix)
+        params = {"dilate_pixels": dilate, "output_format": output_format}
+        limits = {"canary": canary, "budget_credits": budget}
+        options = _options(
+            name=name or folder.resolve().name[:200], params=params, mask_suffix=mask_suffix, seal=False, **limits
+        )
         with Progress("erasing") as progress:
             photos = _look(folder, out, mask_suffix, progress)
             if dry_run:
@@ -67,10 +73,9 @@ def erase(
     end(work, resumable=not once)
 
 
-def _options(name: str, dilate: int, output_format: str, mask_suffix: str) -> BatchOptions:
-    params = {"dilate_pixels": dilate, "output_format": output_format}
+def _options(**given: Any) -> BatchOptions:
     try:
-        return BatchOptions.model_validate({"name": name, "params": params, "mask_suffix": mask_suffix, "seal": False})
+        return BatchOptions.model_validate(given)
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UsageError(f"{wrong['loc'][-1]}: {wrong['msg']}") from error

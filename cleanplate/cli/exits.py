@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from cleanplate.cli.held import HeldError
 from cleanplate.cli.manifest import ManifestError
 from cleanplate.cli.run import OutOfCreditsError
 from cleanplate.client_errors import AuthError, ClientError, CreditsError, NotFoundError, UnreachableError
@@ -24,6 +25,7 @@ class Code(IntEnum):
     AUTH = 3
     CREDITS = 4
     UNREACHABLE = 5
+    HELD = 6
     INTERRUPTED = 130
 
 
@@ -38,6 +40,7 @@ ENDS: dict[type[Exception], tuple[Code, str]] = {
     AuthError: (Code.AUTH, "set CLEANPLATE_API_KEY; `cleanplate keys create` makes a key"),
     CreditsError: (Code.CREDITS, ""),
     OutOfCreditsError: (Code.CREDITS, "what is left waits on the server and goes on by itself once there are credits"),
+    HeldError: (Code.HELD, ""),
     UnreachableError: (Code.UNREACHABLE, "is `cleanplate up` running? CLEANPLATE_URL or --url names another address"),
     ClientError: (Code.SOME_FAILED, ""),
     OSError: (Code.SOME_FAILED, ""),

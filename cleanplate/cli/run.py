@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from queue import Empty
 
 from cleanplate.cli.follow import Follower
+from cleanplate.cli.held import HeldError, stands_still, words
 from cleanplate.cli.manifest import BatchLine, Content, Fault, ItemLine, Manifest
 from cleanplate.cli.pool import Done, Pool
 from cleanplate.cli.progress import Progress, Standing
@@ -107,7 +108,8 @@ class Run:
     def until_settled(self) -> None:
         """Return when all that is awaited has ended and is saved.
 
-        Raises :class:`OutOfCreditsError`, ``ClientError``, and ``OSError`` where the folder cannot be written.
+        Raises :class:`OutOfCreditsError`, ``HeldError``, ``ClientError``, and ``OSError`` where the folder cannot be
+        written.
         """
         while True:
             for follower in self._unsettled():
@@ -118,6 +120,7 @@ class Run:
             self._progress.show(self._standing())
             if not (self._unsettled() or self._uploads.left or self._downloads.left):
                 return
+            self._look_for_held()
             self._look_at_upstream()
             self._work_off(time.monotonic() + TICK_SECONDS)
 
@@ -197,6 +200,11 @@ class Run:
             saving=self._downloads.left,
             eta_seconds=max(etas, default=None),
         )
+
+    def _look_for_held(self) -> None:
+        batches = [follower.batch for follower in self._unsettled()]
+        if batches and not self._uploads.left and not self._downloads.left and all(map(stands_still, batches)):
+            raise HeldError("; ".join(map(words, batches)))
 
     def _look_at_upstream(self) -> None:
         now = time.monotonic()

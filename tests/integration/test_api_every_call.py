@@ -35,7 +35,10 @@ def _body(operation: dict[str, Any]) -> dict[str, Any]:
     if "multipart/form-data" in content:
         return {"files": {"files": ("a.jpg", IMAGE)}}
     if "application/json" in content:
-        name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        schema = content["application/json"]["schema"]
+        if "$ref" not in schema:
+            return {}  # a body that may be left out
+        name = schema["$ref"].rpartition("/")[2]
         return {"json": DOCUMENT["components"]["schemas"][name]["example"]}
     return {}
 

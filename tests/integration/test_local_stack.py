@@ -154,7 +154,7 @@ def test_up_prints_one_line_when_it_is_ready_and_a_signal_stops_all_of_it(
     assert process.returncode == 0
     assert rest == ""
     assert messages.splitlines() == ["cleanplate: stopping; Ctrl-C again stops at once"]
-    assert len(pids) == 4
+    assert len(pids) == 5
     assert not [pid for pid in pids if processes.identity(pid)]
 
 
@@ -173,7 +173,7 @@ def test_when_up_is_killed_all_of_it_ends_and_the_next_start_finds_the_data(tmp_
         pids = remembered(tmp_path)
         process.kill()
     with Supervisor(tmp_path):
-        assert len(pids) == 7
+        assert len(pids) == 8
         assert not [pid for pid in pids if processes.identity(pid)]
     with run(tmp_path) as running:
         assert postgres.answers(running.environment["DATABASE_URL"])

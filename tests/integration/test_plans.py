@@ -8,27 +8,29 @@ import pytest
 from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from api import events, receipts, usage
-from cleanplate import batches, cancel, db, deletion, jobs, order, outbox
+from api import events, receipts, retry, usage
+from cleanplate import batches, cancel, db, deletion, holding, jobs, order, outbox
 from cleanplate.models import Job
+from cleanplate.retrying import Retrying
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
-from worker import capacity, importing, purge, seating
+from worker import budget, capacity, importing, purge, seating
 
 MANY = 20_000
 SMALL = {"workers", "accounts", "tenants"}
 STATE = """
     CASE WHEN n % 1000 = 1 THEN 'claimed' WHEN n % 1000 = 2 THEN 'sending' WHEN n % 1000 = 3 THEN 'unconfirmed'
-         WHEN n % 1000 = 4 THEN 'ready' WHEN n % 1000 < 15 THEN 'importing'
-         WHEN n % 1000 < 100 THEN 'inflight' WHEN n % 2 = 0 THEN 'queued'
+         WHEN n % 1000 = 4 THEN 'ready' WHEN n % 1000 < 15 THEN 'importing' WHEN n % 1000 < 100 THEN 'inflight'
+         WHEN n % 1000 < 110 THEN 'held' WHEN n % 2 = 0 THEN 'queued'
          ELSE 'succeeded' END
 """
 FILL = (
     "INSERT INTO tenants (id, name) SELECT 'ten_' || n, n FROM generate_series(0, 3) n",
     "INSERT INTO endpoints (id, tenant_id, url, secret_encrypted) VALUES ('whe_1', 'ten_1', 'http://x', '-')",
     """
-    INSERT INTO batches (id, tenant_id, finish_tag, finished_at, cancelling)
-    SELECT 'bat_' || n, 'ten_1', n, CASE WHEN n > 20 THEN now() END, CASE WHEN n % 5 = 0 THEN 'finish' END
+    INSERT INTO batches (id, tenant_id, finish_tag, finished_at, cancelling, budget_credits, hold)
+    SELECT 'bat_' || n, 'ten_1', n, CASE WHEN n > 20 THEN now() END, CASE WHEN n % 5 = 0 THEN 'finish' END,
+           CASE WHEN n % 4 = 0 THEN n + 1 END, CASE WHEN n % 4 = 0 THEN 'budget' END
     FROM generate_series(0, 4999) n
     """,
     "INSERT INTO workers (id, expires_at) SELECT 'w' || n, now() + interval '1 h' FROM generate_series(0, 3) n",
@@ -44,6 +46,10 @@ FILL = (
     """
     INSERT INTO batch_ends (batch_id, number, job_id)
     SELECT batch_id, row_number() OVER (PARTITION BY batch_id ORDER BY id), id FROM jobs WHERE batch_id IS NOT NULL
+    """,
+    f"""
+    INSERT INTO attempts (job_id, number, account, worker)
+    SELECT 'job_' || lpad(n::text, 8, '0'), 0, 'default', 'w1' FROM generate_series(1, {MANY}) n
     """,
     f"""
     INSERT INTO deliveries (id, tenant_id, endpoint_id, event_id, event_type, body, state, due_at)
@@ -132,6 +138,17 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
         pytest.param(purge.outlived(30.0, 100), "ix_jobs_kept", id="jobs that were kept for long enough"),
         pytest.param(purge.users(Job.image_key, ["a", "b"], []), "ix_jobs_image", id="who else has an input"),
         pytest.param(purge.users(Job.result_key, ["a", "b"], []), "ix_jobs_result", id="who else has a result"),
+        pytest.param(
+            capacity.open_accounts(frozenset({"default"})), "ix_batches_budget", id="whether any has a budget"
+        ),
+        pytest.param(
+            budget.standings(["bat_1", "bat_2"], 5.0), "ix_jobs_batch_processing", id="what is spent or in flight"
+        ),
+        pytest.param(budget.queued("bat_1", "job_00010000"), "ix_jobs_batch", id="those to hold for a budget"),
+        pytest.param(holding.pending(), "ix_batches_hold", id="batches of which something is held"),
+        pytest.param(holding.held("bat_1", 100), "ix_jobs_held", id="what is held of one"),
+        pytest.param(retry.retriable("bat_1", "job_00010000", Retrying()), "ix_jobs_batch", id="what is retried"),
+        pytest.param(retry.retriable("bat_1", "job_00010000", Retrying()), "uq_jobs_parent", id="what was retried"),
         pytest.param(outbox.due(200), "ix_deliveries_due", id="deliveries"),
         pytest.param(
             select(Job).where(Job.batch_id == "bat_1", Job.id > "job_00010000").order_by(Job.id).limit(50),

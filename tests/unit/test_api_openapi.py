@@ -15,7 +15,9 @@ from api import (
     history,
     jobs,
     keys,
+    release,
     results,
+    retry,
     uploads,
     upstream,
     usage,
@@ -39,7 +41,9 @@ ROUTES = [
         history,
         jobs,
         keys,
+        release,
         results,
+        retry,
         uploads,
         upstream,
         usage,
@@ -95,6 +99,9 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "POST /v1/batches/{batch_id}/seal",
         "POST /v1/batches/{batch_id}/cancel",
         "POST /v1/uploads",
+        "POST /v1/batches/{batch_id}/release",
+        "POST /v1/batches/{batch_id}/retry",
+        "POST /v1/jobs/{job_id}/retry",
         "POST /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints/{endpoint_id}",
@@ -153,7 +160,7 @@ def test_every_write_says_that_a_read_only_key_is_refused() -> None:
             assert "403" in operation["responses"], name
 
 
-HARMLESS_WHEN_REPEATED = {"revoke_api_key", "seal_batch", "cancel_job", "cancel_batch"}
+HARMLESS_WHEN_REPEATED = {"revoke_api_key", "seal_batch", "cancel_job", "cancel_batch", "release_batch"}
 
 
 def test_every_call_that_creates_takes_an_idempotency_key_after_its_body() -> None:

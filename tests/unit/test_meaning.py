@@ -127,8 +127,8 @@ def effect(outcome: SubmitOutcome) -> tuple[Any, dict[str, Any]]:
 def test_what_an_answer_says_about_the_account() -> None:
     of = {"account": "studio"}
     limit = NotAccepted("429", over_limit=True, retry_after=2.0)
-    assert effect(ACCEPTED) == (accounts.answered, of)
-    assert effect(Rejected(ErrorCode.UPSTREAM_REJECTED, "422")) == (accounts.answered, of)
+    assert effect(ACCEPTED) == (accounts.answered, of | {"cost": ACCEPTED.cost})
+    assert effect(Rejected(ErrorCode.UPSTREAM_REJECTED, "422")) == (accounts.answered, of | {"cost": None})
     assert effect(limit) == (capacity.limit_hit, of | {"retry_after": 2.0})
     assert effect(NotAccepted("refused")) == (accounts.pause, of | {"reason": "unreachable", "detail": "refused"})
     assert effect(Blocked("credits", "402")) == (accounts.pause, of | {"reason": "credits", "detail": "402"})

@@ -81,11 +81,13 @@ def test_a_slot_is_taken_by_sending_alone_or_by_asking_once_more_for_a_result() 
 
 
 def test_what_may_have_been_sent_goes_back_to_the_queue_only_through_the_policy() -> None:
-    assert {source for source, target in MOVES if target is State.QUEUED} == {
-        State.IMPORTING,
-        State.CLAIMED,
-        State.UNCONFIRMED,
-    }
+    back = {source for source, target in MOVES if target is State.QUEUED}
+    assert back == {State.IMPORTING, State.HELD, State.CLAIMED, State.UNCONFIRMED}
+
+
+def test_what_is_held_was_never_sent_or_waits_to_be_sent_again() -> None:
+    held = {source for source, target in MOVES if target is State.HELD}
+    assert held == {State.IMPORTING, State.QUEUED, State.CLAIMED}
 
 
 def test_whoever_is_leased_or_holds_a_slot_is_being_processed() -> None:

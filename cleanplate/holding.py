@@ -1,0 +1,101 @@
+"""Jobs that are held, so that nothing claims them: the rest of a canary, or of a batch at its budget.
+
+A held job has no place in its tenant's line: it gets one when it is released, page by page, by the request that asks
+for it and then by the sweep. The wish is a column of the batch (``Batch.hold``), so it survives whoever took it.
+
+Locks are taken as intake does, batch before tenant, and of the jobs only those that nobody else holds.
+"""
+
+import time
+from typing import Final
+
+from sqlalchemy import ColumnElement, Select, func, literal_column, select
+
+from cleanplate import db, jobs, order
+from cleanplate.db import Transaction
+from cleanplate.jobs import Change
+from cleanplate.models import Batch, Job
+from cleanplate.states import Hold, State
+
+PAGE: Final = 100
+"""Jobs that are released or held in one transaction."""
+REASON: Final = "held until its batch is released"
+HELD: Final = frozenset({State.HELD})
+
+
+def going(batch: Batch | None, count: int) -> int:
+    """Return how many of the next ``count`` jobs of ``batch`` may go; the others are held for its canary."""
+    if batch is None or batch.hold != Hold.CANARY:
+        return count
+    canary: int = batch.options["canary"]
+    return min(count, max(0, canary - batch.total))
+
+
+def is_beyond(batch: Batch | None, position: int) -> bool:
+    """Return whether the job at this position of ``batch``, whose row is locked, is held for its canary."""
+    return batch is not None and batch.hold == Hold.CANARY and position >= batch.options["canary"]
+
+
+def ask(tx: Transaction, batch: Batch, budget_credits: float | None) -> None:
+    """Write down that what is held of ``batch``, whose row the caller has locked, is to go, with this budget if any."""
+    if budget_credits is not None:
+        batch.budget_credits, batch.budget_reached_at = budget_credits, None
+    if batch.hold is not None:
+        batch.hold = Hold.RELEASE
+    tx.flush()
+
+
+def carry_on(batch_id: str, seconds: float) -> None:
+    """Release what is held of a batch that is to be released, a page a transaction, for about so long at most."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with db.transaction() as tx:
+            batch = tx.scalars(locked(batch_id)).one()
+            if batch.hold != Hold.RELEASE or batch.cancelling is not None:
+                return
+            if let_go(tx, batch, PAGE):
+                continue
+            if not count(tx, batch_id):
+                batch.hold = None
+            return
+
+
+def let_go(tx: Transaction, batch: Batch, most: int) -> int:
+    """Give up to ``most`` held jobs of ``batch``, whose row is locked, their places in line; return how many."""
+    page = tx.scalars(held(batch.id, most)).all()
+    tags = order.line_up(tx, batch.tenant_id, batch, len(page))
+    released = [
+        Change(id_, HELD, State.QUEUED, "released", values={"tag": tag}) for id_, tag in zip(page, tags, strict=True)
+    ]
+    return len(jobs.apply(tx, released))
+
+
+def count(tx: Transaction, batch_id: str) -> int:
+    """Return how many jobs of the batch are held."""
+    return tx.scalar(select(func.count()).where(Job.batch_id == batch_id, _is(State.HELD))) or 0
+
+
+def pending() -> Select[str, str | None]:
+    """Return the query for the batches of which something is to be released, or may be, and which it is."""
+    holds = Batch.hold.in_([literal_column(f"'{hold}'") for hold in (Hold.BUDGET, Hold.RELEASE)])
+    return select(Batch.id, Batch.hold).where(holds, Batch.finished_at.is_(None), Batch.cancelling.is_(None))
+
+
+def locked(batch_id: str) -> Select[Batch]:
+    """Return the query that locks the batch's row, as intake does."""
+    return (
+        select(Batch)
+        .where(Batch.id == batch_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+
+
+def held(batch_id: str, limit: int) -> Select[str]:
+    """Return the query that locks the next held jobs of the batch that nobody else has locked."""
+    page = select(Job.id).where(Job.batch_id == batch_id, _is(State.HELD)).order_by(Job.batch_id, Job.id)
+    return page.limit(literal_column(str(int(limit)))).with_for_update(skip_locked=True)
+
+
+def _is(state: State) -> ColumnElement[bool]:
+    return Job.state == literal_column(f"'{state}'")
