@@ -80,6 +80,17 @@ def test_every_call_that_creates_happens_once(client: httpx.Client, path: str, g
     assert len(client.get(path).json()["data"]) == 1
 
 
+def test_a_job_that_is_waited_for_is_made_once_and_answered_again_at_once(client: httpx.Client) -> None:
+    headers = {"Idempotency-Key": fresh()}
+    given = {"image": ("a.jpg", IMAGE), "mask": ("m.png", MASK)}
+    first, again = (
+        client.post("/v1/jobs", params={"wait": 0.3}, headers=headers, files=given).raise_for_status() for _ in range(2)
+    )
+    assert again.json()["id"] == first.json()["id"]
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+    assert again.headers["location"] == first.headers["location"]
+
+
 def test_items_that_are_sent_again_are_answered_as_accepted_and_not_as_duplicates(client: httpx.Client) -> None:
     batch_id = client.post("/v1/batches", files={"options": (None, '{"seal": false}')}).json()["id"]
     path, headers = f"/v1/batches/{batch_id}/items", {"Idempotency-Key": fresh()}

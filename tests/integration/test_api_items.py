@@ -37,6 +37,16 @@ def rejected(told: dict[str, Any]) -> dict[str, str]:
     return {one["item"]: one["code"] for one in told["rejected"]}
 
 
+def test_a_dry_run_tells_what_can_be_known_of_items_and_makes_nothing(client: httpx.Client) -> None:
+    body = {"items": [item("a"), item("b", mask={"upload_id": "upl_none"})], "options": {"budget_credits": 5}}
+    response = client.post("/v1/batches", params={"dry_run": True}, json=body)
+    assert response.status_code == 200, response.text
+    told = response.json()
+    assert ([one["custom_id"] for one in told["items"]], rejected(told)) == (["a"], {"b": "upload_not_found"})
+    assert (told["accepted"], told["within_budget"]) == (True, 1)
+    assert client.get("/v1/batches").json()["data"] == []
+
+
 def test_items_are_accepted_at_once_and_wait_to_be_imported(client: httpx.Client) -> None:
     one = item("a", params={"dilate_pixels": 3}, metadata={"sku": 1})
     response = send(client, one, item("b"), item(None), name="autumn", params={"dilate_pixels": 20, "seed": 4})

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from api import retry
 from cleanplate import db, tenants
@@ -146,6 +146,24 @@ def test_the_client_retries(api: Api, client: httpx.Client, batch_of: Made) -> N
         assert mine.retry_job(single, Retrying()).parent_id == single
         child = mine.retry_batch(parent, RetryingBatch(params=NewParams(dilate_pixels=50)))
     assert (child.counts.total, child.options.params.dilate_pixels) == (1, 50)
+
+
+@pytest.mark.parametrize("columns", [{"image": None, "mask": None}, {"purged_at": func.now()}])
+def test_what_has_no_inputs_that_are_stored_is_not_retried(
+    client: httpx.Client, batch_of: Made, columns: dict[str, Any]
+) -> None:
+    parent, (job_id, _) = batch_of(State.FAILED, State.FAILED)
+    with db.transaction() as tx:
+        tx.execute(update(Job).where(Job.id == job_id).values(columns))
+    problem(client.post(f"/v1/jobs/{job_id}/retry"), 409, "nothing_to_retry")
+    assert client.post(f"/v1/batches/{parent}/retry").json()["counts"]["total"] == 1
+
+
+def test_what_is_deleted_is_neither_retried_nor_released(client: httpx.Client, batch_of: Made) -> None:
+    parent, (job_id,) = batch_of(State.FAILED, failed=1, finished_at=func.now())
+    assert client.delete(f"/v1/batches/{parent}").status_code == 204
+    for path in (f"/v1/batches/{parent}/retry", f"/v1/batches/{parent}/release", f"/v1/jobs/{job_id}/retry"):
+        problem(client.post(path), 404, "not_found")
 
 
 def test_what_is_another_tenants_is_not_there(api: Api, batch_of: Made) -> None:

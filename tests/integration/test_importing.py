@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web as aiohttp
 from sqlalchemy import func, select, update
 
-from cleanplate import cancel, db, jobs
+from cleanplate import cancel, db, holding, jobs
 from cleanplate.models import Job
-from cleanplate.states import InFlight, State
+from cleanplate.states import Hold, InFlight, State
 from cleanplate.storage import Store, StoreUnavailable, foreign
 from tests import pictures, rows, web
 from tests.s3 import make_bucket, s3_environment, s3_server
@@ -115,6 +115,20 @@ def test_its_turn_is_behind_what_waits_already(site: web.Site) -> None:
 def _batch(total: int) -> str:
     with db.transaction() as tx:
         return rows.batch(tx, total)
+
+
+def test_what_is_beyond_the_canary_of_its_batch_is_held_until_that_is_released(site: web.Site) -> None:
+    with db.transaction() as tx:
+        batch_id = rows.batch(tx, total=2, hold=Hold.CANARY, options={"canary": 1})
+    first, second = (
+        imported({"url": f"{site.url}/a.jpg"}, batch_id=batch_id, custom_id=str(n), position=n) for n in range(2)
+    )
+    assert (first.state, second.state, second.sources) == (State.QUEUED, State.HELD, None)
+    with db.transaction() as tx:
+        holding.ask(tx, tx.scalars(holding.locked(batch_id)).one(), None)
+    holding.carry_on(batch_id, 5.0)
+    assert row(second.id).state == State.QUEUED
+    assert row(second.id).tag > first.tag
 
 
 def test_a_pair_that_cannot_be_worked_on_fails_with_the_code_that_an_upload_would_have_had(site: web.Site) -> None:
