@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Delete, ForeignKey, Index, SmallInteger, delete, func, select, text, tuple_
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cleanplate.models import EMPTY, NOW, Base
+from cleanplate.models.base import EMPTY, NOW, Base
 
 KEPT: Final = timedelta(hours=24)
 

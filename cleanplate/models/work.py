@@ -1,105 +1,15 @@
-"""The tables. PostgreSQL is the truth of this project: what is not in here did not happen."""
+"""Batches and jobs, what came in for them and what happened to them."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, MetaData, SmallInteger, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, text
+from sqlalchemy.orm import Mapped, mapped_column
 
+from cleanplate.models.base import EMPTY, NOTHING, NOW, Base, names
 from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, Hold, InFlight, State
 
-
-class Base(DeclarativeBase):
-    """Constraint names are fixed by convention, so that migrations can name them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012 -- SQLAlchemy's own declaration form
-        str: Text(),
-        datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB(none_as_null=True),
-        list[Any]: JSONB(none_as_null=True),
-    }
-
-
-def _in(*states: State | InFlight | Hold) -> str:
-    """Return ``('a', 'b')`` for a check or a partial index."""
-    return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
-
-
 UNSEEN = (State.IMPORTING, State.FAILED, State.CANCELLED)
-NOW = text("now()")
-EMPTY = text("'{}'::jsonb")
-NOTHING = text("'[]'::jsonb")
-ONE_OFF = text("one_off AND deleted_at IS NULL")
-
-
-class Tenant(Base):
-    """A team: owner of keys, batches, jobs and endpoints. Every row that a client can see carries its id."""
-
-    __tablename__ = "tenants"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    # Its share beside others, and where the line of its jobs, and that of single ones in it, ends: see ``order``.
-    weight: Mapped[float] = mapped_column(server_default="1")
-    finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    singles_finish_tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
-
-    __table_args__ = (CheckConstraint("weight BETWEEN 0.001 AND 1000", name="weight"),)
-
-
-class ApiKey(Base):
-    """A key as SHA-256; the key itself is shown once and never stored."""
-
-    __tablename__ = "api_keys"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
-    name: Mapped[str]
-    prefix: Mapped[str]
-    sha256: Mapped[str] = mapped_column(unique=True)
-    scope: Mapped[str] = mapped_column(server_default="write")
-    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    expires_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-    last_used_at: Mapped[datetime | None]  # to the minute
-
-    __table_args__ = (CheckConstraint("scope IN ('admin', 'read', 'write')", name="scope"),)
-
-
-class Endpoint(Base):
-    """A receiver of webhooks. A ``one_off`` endpoint was named by a batch or job and hears of nothing else.
-
-    A deleted one is kept, disabled: what was delivered to it still refers to it.
-    """
-
-    __tablename__ = "endpoints"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
-    url: Mapped[str]
-    events: Mapped[list[Any]] = mapped_column(server_default=NOTHING)
-    secret_encrypted: Mapped[str]
-    one_off: Mapped[bool] = mapped_column(server_default=text("false"))
-    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
-    disabled_reason: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    deleted_at: Mapped[datetime | None]
-
-    __table_args__ = (
-        Index("ix_endpoints_tenant", "tenant_id", "id"),
-        Index("uq_endpoints_one_off", "tenant_id", "url", unique=True, postgresql_where=ONE_OFF),
-    )
 
 
 class Batch(Base):
@@ -136,8 +46,8 @@ class Batch(Base):
 
     __table_args__ = (
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
-        CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
-        CheckConstraint(f"hold IN {_in(*Hold)}", name="hold"),
+        CheckConstraint(f"cancelling IN {names(*InFlight)}", name="cancelling"),
+        CheckConstraint(f"hold IN {names(*Hold)}", name="hold"),
         Index("ix_batches_tenant", "tenant_id", "id"),
         Index("ix_batches_budget", "id", postgresql_where=text("budget_credits IS NOT NULL AND finished_at IS NULL")),
         Index("ix_batches_hold", "id", postgresql_where=text("hold IN ('budget', 'release') AND finished_at IS NULL")),
@@ -225,26 +135,26 @@ class Job(Base):
     purged_at: Mapped[datetime | None]  # its pictures are gone from the store, see worker.purge
 
     __table_args__ = (
-        CheckConstraint(f"state IN {_in(*State)}", name="state"),
-        CheckConstraint(f"state NOT IN {_in(State.CLAIMED, State.SENDING)} OR owner IS NOT NULL", name="leased"),
+        CheckConstraint(f"state IN {names(*State)}", name="state"),
+        CheckConstraint(f"state NOT IN {names(State.CLAIMED, State.SENDING)} OR owner IS NOT NULL", name="leased"),
         CheckConstraint("state <> 'importing' OR sources IS NOT NULL", name="importing_has_sources"),
         CheckConstraint(
-            f"state IN {_in(*UNSEEN)} OR (image IS NOT NULL AND mask IS NOT NULL)",
+            f"state IN {names(*UNSEEN)} OR (image IS NOT NULL AND mask IS NOT NULL)",
             name="has_pictures",
         ),
         CheckConstraint("state <> 'succeeded' OR result_key IS NOT NULL", name="succeeded_has_result"),
-        CheckConstraint(f"cancelling IN {_in(*InFlight)}", name="cancelling"),
+        CheckConstraint(f"cancelling IN {names(*InFlight)}", name="cancelling"),
         CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed_has_error"),
         Index("ix_jobs_claim", "tag", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_line", "tenant_id", "tag", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_claim_single", "tag", "id", postgresql_where=text("state = 'queued' AND batch_id IS NULL")),
         Index("ix_jobs_held", "batch_id", "id", postgresql_where=text("state = 'held'")),
-        Index("ix_jobs_slots", "account", postgresql_where=text(f"state IN {_in(*HOLDS_SLOT)}")),
-        Index("ix_jobs_owner", "owner", postgresql_where=text(f"state IN {_in(*LEASED)}")),
+        Index("ix_jobs_slots", "account", postgresql_where=text(f"state IN {names(*HOLDS_SLOT)}")),
+        Index("ix_jobs_owner", "owner", postgresql_where=text(f"state IN {names(*LEASED)}")),
         Index("ix_jobs_importing", "tenant_id", "due_at", "id", postgresql_where=text("state = 'importing'")),
         Index("ix_jobs_unconfirmed_due", "due_at", postgresql_where=text("state = 'unconfirmed'")),
         Index("ix_jobs_ready_due", "due_at", postgresql_where=text("state = 'ready'")),
-        Index("ix_jobs_batch_processing", "batch_id", postgresql_where=text(f"state IN {_in(*PROCESSING)}")),
+        Index("ix_jobs_batch_processing", "batch_id", postgresql_where=text(f"state IN {names(*PROCESSING)}")),
         Index("ix_jobs_batch", "batch_id", "id"),
         Index("ix_jobs_tenant", "tenant_id", "id"),
         Index("uq_jobs_parent", "parent_id", unique=True, postgresql_where=text("parent_id IS NOT NULL")),
@@ -311,60 +221,3 @@ class JobEvent(Base):
     worker: Mapped[str | None]
 
     __table_args__ = (Index("ix_job_events_job", "job_id", "id"),)
-
-
-class Delivery(Base):
-    """The outbox: one row an event and endpoint, written with the transition that it tells of."""
-
-    __tablename__ = "deliveries"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
-    endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id"))
-    event_id: Mapped[str]
-    event_type: Mapped[str]
-    subject_id: Mapped[str | None]  # of the job or batch that it tells of
-    body: Mapped[str]
-    state: Mapped[str] = mapped_column(server_default="pending")
-    tries: Mapped[int] = mapped_column(server_default="0")
-    due_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    last_status: Mapped[int | None]
-    last_error: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    delivered_at: Mapped[datetime | None]
-
-    __table_args__ = (
-        CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
-        Index("ix_deliveries_due", "due_at", postgresql_where=text("state = 'pending'")),
-        Index("ix_deliveries_endpoint", "endpoint_id", "id"),
-        Index("ix_deliveries_subject", "subject_id"),
-    )
-
-
-class Worker(Base):
-    """A lease: one row a conveyor process, renewed by its heartbeat. The id is new at every start."""
-
-    __tablename__ = "workers"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    started_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    expires_at: Mapped[datetime]
-
-
-class Account(Base):
-    """An upstream account: how many tasks it takes now, and whether and why it takes none."""
-
-    __tablename__ = "accounts"
-
-    name: Mapped[str] = mapped_column(primary_key=True)
-    cap: Mapped[int]
-    allowed: Mapped[int]
-    allowed_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    gate_until: Mapped[datetime | None]
-    paused_reason: Mapped[str | None]
-    paused_detail: Mapped[str | None]
-    paused_at: Mapped[datetime | None]
-    latency_seconds: Mapped[float | None]
-    latencies: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)  # seconds by size, see worker.latencies
-    unanswered: Mapped[int] = mapped_column(server_default="0")
-    price_credits: Mapped[float | None]  # what the newest task cost, of those that told it
