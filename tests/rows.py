@@ -13,7 +13,7 @@ from cleanplate import accounts, ids, vault
 from cleanplate.db import Transaction
 from cleanplate.ids import Kind
 from cleanplate.models import Account, Attempt, Batch, Endpoint, Job, JobEvent, Tenant, Worker
-from cleanplate.states import HOLDS_SLOT, LEASED, State
+from cleanplate.states import HOLDS_SLOT, LEASED, UNSENT, State
 from worker import capacity
 
 TENANT = "ten_1"
@@ -23,7 +23,7 @@ SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 IMAGE = {"width": 96, "height": 64, "format": "png", "bytes": 100, "sha256": "0" * 64}
 MASK = {**IMAGE, "coverage": 0.1}
 RESULT = {**IMAGE, "outside_mask_max_delta": 0}
-SENT = frozenset(State) - {State.IMPORTING, State.QUEUED, State.CLAIMED, State.CANCELLED}
+SENT = frozenset(State) - UNSENT - {State.CANCELLED}
 SOURCES = {name: {"url": f"http://127.0.0.9:9/{name}.png?sig=secret"} for name in ("image", "mask")}
 
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("database")
 Hints = list[tuple[str, str]]
 NEEDS: dict[State, dict[str, Any]] = {
     State.IMPORTING: {"sources": rows.SOURCES},
+    State.HELD: {"image": rows.IMAGE, "mask": rows.MASK},
     State.QUEUED: {"image": rows.IMAGE, "mask": rows.MASK},
     State.CLAIMED: {"owner": rows.WORKER},
     State.SENDING: {"owner": rows.WORKER, "account": rows.ACCOUNT},
