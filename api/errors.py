@@ -119,7 +119,7 @@ def _from_validation(error: RequestValidationError) -> Problem:
     """Turn FastAPI's findings into ours: those of the body point into it, others into where they stood."""
     found = [{**one, "loc": one["loc"][1:] if one["loc"][0] == "body" else one["loc"]} for one in error.errors()]
     findings = [_finding(one, "") for one in found]
-    unknown = [one["loc"][-1] for one in found if one["loc"][0] == "query" and one["type"] == "extra_forbidden"]
+    unknown = [one["loc"][-1] for one in found if one["loc"][:1] == ("query",) and one["type"] == "extra_forbidden"]
     if unknown:
         detail = f"This call does not know the parameter {', '.join(unknown)}."
         return Problem(400, "unknown_parameter", detail, errors=findings)

@@ -60,6 +60,12 @@ def test_a_token_that_nobody_was_given_opens_nothing(api: Api) -> None:
     problem(put(f"{api.url}/uploads/{'x' * 43}"), 404, "not_found")
 
 
+@pytest.mark.parametrize("body", ["true", "1", '"text"', "[]"])
+def test_a_body_that_is_no_object_is_refused_as_a_whole(client: httpx.Client, body: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert problem(client.post("/v1/uploads", content=body, headers=headers), 422, "validation_failed")["errors"]
+
+
 def test_a_size_that_is_too_large_is_refused_before_anything_is_sent(client: httpx.Client) -> None:
     assert problem(client.post("/v1/uploads", json={"bytes": 100_001}), 413, "file_too_large")["limit_bytes"] == 100_000
     problem(client.post("/v1/uploads", json={"bytes": 0}), 422, "validation_failed")

@@ -24,14 +24,14 @@ class Served(FakeApi):
     def __init__(self) -> None:
         super().__init__()
         self.hold = ""
-        self.held = threading.Event()
+        self.reached = threading.Event()
         self.let_go = threading.Event()
         self.url = ""
         self.after = self._hold
 
     def _hold(self, request: httpx.Request) -> None:
         if self.hold and request.url.path.endswith(self.hold):
-            self.held.set()
+            self.reached.set()
             self.let_go.wait(30)
 
 
@@ -102,7 +102,7 @@ def test_a_signal_ends_it_at_once_whatever_it_waits_for_and_the_next_run_goes_on
 ) -> None:
     api.hold = path
     process = start(api, photos)
-    assert api.held.wait(30)
+    assert api.reached.wait(30)
     process.send_signal(number)
     code, _, err = finish(process, 5)
     assert code == 130
@@ -118,7 +118,7 @@ def test_a_signal_ends_it_at_once_whatever_it_waits_for_and_the_next_run_goes_on
 def test_a_kill_costs_nothing_but_the_time(api: Served, photos: Path) -> None:
     api.hold = "/items"
     process = start(api, photos)
-    assert api.held.wait(30)
+    assert api.reached.wait(30)
     process.kill()
     finish(process)
     api.hold = ""
