@@ -20,5 +20,6 @@ def test_what_was_paid_for_nothing_is_part_of_the_budget(tmp_path: Path, photos:
         client.seal(batch_id)
         eventually(lambda: client.batch(batch_id).counts.succeeded == AFFORDED - len(LOST))
         eventually(lambda: client.batch(batch_id).held == "budget" and running.in_flight() == 0)
+        under_way = "SELECT count(*) FROM jobs WHERE state IN ('sending', 'unconfirmed', 'inflight')"
+        eventually(lambda: running.rows(under_way) == [(0,)])
         assert running.paid() == AFFORDED
-        assert running.rows("SELECT count(*) FROM jobs WHERE state IN ('sending', 'unconfirmed', 'inflight')") == [(0,)]
