@@ -26,7 +26,7 @@ class Change:
 
     ``number`` is the attempt that it is about, when it is about one: by now there may be a newer one. ``values`` are
     columns of the job, ``attempt`` columns of its newest attempt; ``due_in`` and ``window_in`` are seconds from now for
-    ``due_at`` and ``window_ends``.
+    ``due_at`` and ``window_ends``. ``submit`` is as in :func:`send`.
     """
 
     job_id: str
@@ -39,6 +39,10 @@ class Change:
     due_in: float | None = None
     window_in: float | None = None
     number: int | None = None
+    submit: Mapping[str, str | None] | None = None
+
+
+CLAIMED: Final = frozenset({State.CLAIMED})
 
 
 def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = None) -> set[str]:
@@ -47,22 +51,39 @@ def apply(tx: Transaction, changes: Iterable[Change], *, worker: str | None = No
     A job that is to be cancelled ends where the change would have sent it again, or carried on what was abandoned.
     Raises :class:`cleanplate.states.IllegalMoveError` when a wish is no move of the state machine at all.
     """
+    return set(_apply(tx, changes, worker))
+
+
+def send(tx: Transaction, worker: str, submits: Mapping[str, Mapping[str, str | None]]) -> dict[str, int]:
+    """Bring jobs that ``worker`` has claimed to ``sending``, each with its row in the money ledger.
+
+    ``submits`` are ``account`` and ``callback_sha256`` by job. Returns the numbers of the attempts of those that moved.
+    """
+    changes = [
+        Change(id_, CLAIMED, State.SENDING, "sending", worker, {"account": one["account"], "owner": worker}, submit=one)
+        for id_, one in submits.items()
+    ]
+    moved = _apply(tx, changes, worker)
+    return {id_: now.attempts for id_, now in moved.items() if now.state == State.SENDING}
+
+
+def _apply(tx: Transaction, changes: Iterable[Change], worker: str | None) -> dict[str, moves.Moved]:
     wishes = {change.job_id: change for change in changes}
     if not wishes:
-        return set()
+        return {}
     for change in wishes.values():
         for source in change.sources:
             require(source, change.target)
     moved = moves.move(tx, [_wish(change) for change in wishes.values()], worker, cancelled=CANCELLED)
-    ended = [job_id for job_id, state in moved.items() if state in TERMINAL]
+    ended = [job_id for job_id, now in moved.items() if now.state in TERMINAL]
     if ended:
         finals = costs.add_up(tx, ended)
         outbox.jobs_ended(tx, finals)
         batches.count_finals(tx, finals)
-    for job_id, state in moved.items():
-        if state == State.READY:
+    for job_id, now in moved.items():
+        if now.state == State.READY:
             tx.after_commit(partial(queue.send, "finalize", job_id))
-    return set(moved)
+    return moved
 
 
 def _wish(change: Change) -> moves.Row:
@@ -75,6 +96,7 @@ def _wish(change: Change) -> moves.Row:
         unless=[mark for mark in InFlight if heeding(change.target, mark) is not change.target],
         job=_columns(change),
         attempt=change.attempt,
+        submit=change.submit,
     )
 
 
@@ -184,7 +206,7 @@ def rescue(tx: Transaction, worker: str, *, hold_seconds: float, limit: int = 20
     for id_, state in tx.execute(orphans(worker, limit)).all():
         match State(state):
             case State.CLAIMED:
-                changes.append(Change(id_, frozenset({State.CLAIMED}), State.QUEUED, "lease ended"))
+                changes.append(Change(id_, CLAIMED, State.QUEUED, "lease ended"))
             case State.SENDING:
                 changes.append(unconfirmed(id_, "the worker died while the submit was on the wire", hold_seconds))
             case _:
@@ -226,17 +248,11 @@ def regain(tx: Transaction, worker: str, strays: Mapping[str, Held]) -> list[str
     never = {"outcome": "not_accepted", "detail": "never sent", "answered_at": 0.0}
     back = {"owner": worker, "account": None}
     reason = "its worker did not hear that it was its own"
-    sending, claimed = frozenset({State.SENDING}), frozenset({State.CLAIMED})
-    apply(
-        tx,
-        [Change(id_, sending, State.CLAIMED, reason, worker, back, never) for id_ in ids[State.SENDING]],
-        worker=worker,
-    )
-    apply(
-        tx,
-        [Change(i, claimed, State.QUEUED, reason, worker) for i in ids[State.CLAIMED] + ids[State.SENDING]],
-        worker=worker,
-    )
+    sending = frozenset({State.SENDING})
+    unsent = [Change(i, sending, State.CLAIMED, reason, worker, back, never) for i in ids[State.SENDING]]
+    apply(tx, unsent, worker=worker)
+    queued = [Change(i, CLAIMED, State.QUEUED, reason, worker) for i in ids[State.CLAIMED] + ids[State.SENDING]]
+    apply(tx, queued, worker=worker)
     return ids[State.INFLIGHT]
 
 
@@ -268,8 +284,7 @@ def due(state: State, limit: int) -> Any:
 def hand_over(tx: Transaction, worker: str) -> None:
     """Let go of all that ``worker`` holds, as it stops: whoever is alive adopts what is in flight at once."""
     mine = select(Job.id).where(Job.owner == worker, Job.state == literal_column("'claimed'"))
-    claimed = frozenset({State.CLAIMED})
-    apply(tx, [Change(id_, claimed, State.QUEUED, "worker stopped", worker) for id_ in tx.scalars(mine)], worker=worker)
+    apply(tx, [Change(id_, CLAIMED, State.QUEUED, "worker stopped", worker) for id_ in tx.scalars(mine)], worker=worker)
     tx.execute(update(Job).where(Job.owner == worker, Job.state == literal_column("'inflight'")).values(owner=None))
     tx.execute(delete(Worker).where(Worker.id == worker))
 

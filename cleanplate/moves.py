@@ -5,7 +5,7 @@ and ledger, were four times the CPU of this one for a single job.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import DateTime, Table, TextClause, text
@@ -26,10 +26,12 @@ def wish(
     unless: Iterable[str],
     job: Row,
     attempt: Row,
+    submit: Row | None = None,
 ) -> Row:
     """Return a wish as :func:`move` takes it: columns of the job and of its newest attempt, times as seconds from now.
 
-    A job that is marked with one of ``unless``, as to be cancelled, is cancelled instead of getting these columns.
+    With ``submit``, its ``account`` and ``callback_sha256``, the job gets a new attempt. A job
+    that is marked with one of ``unless``, as to be cancelled, is cancelled instead of getting these columns.
     Raises KeyError when it names a column that there is not.
     """
     return {
@@ -39,20 +41,28 @@ def wish(
         "number": number,
         "reason": reason,
         "unless": list(unless),
+        "submit": submit,
         **_apart("job", Job, job),
         **_apart("attempt", Attempt, attempt),
     }
 
 
-def move(tx: Session, wishes: list[Row], worker: str | None, *, cancelled: Row) -> dict[str, str]:
+class Moved(NamedTuple):
+    """Where a job stands now, and the number of its newest attempt."""
+
+    state: str
+    attempts: int
+
+
+def move(tx: Session, wishes: list[Row], worker: str | None, *, cancelled: Row) -> dict[str, Moved]:
     """Make every wish whose job stands in one of its sources, and has the owner and attempt that it names, if any.
 
     ``cancelled`` are the columns of a job that is cancelled instead. Rows are locked in the order of their ids. Returns
-    the ids of the jobs that moved, each with its state.
+    the jobs that moved, by id.
     """
     instead = {key: to_json(value).decode() for key, value in _apart("cancelled", Job, cancelled).items()}
     given = {"wishes": to_json(wishes).decode(), "worker": worker, **instead}
-    return {row.id: row.state for row in tx.execute(MOVE, given)}
+    return {id_: Moved(state, attempts) for id_, state, attempts in tx.execute(MOVE, given)}
 
 
 def _apart(name: str, model: type[Base], row: Row) -> Row:
@@ -91,12 +101,18 @@ def _statement() -> TextClause:
         WITH wish AS (
             SELECT * FROM jsonb_to_recordset(CAST(:wishes AS jsonb)) AS given (
                 id text, sources text[], owner text, number integer, reason text, unless text[],
-                job jsonb, job_times jsonb, attempt jsonb, attempt_times jsonb
+                job jsonb, job_times jsonb, attempt jsonb, attempt_times jsonb, submit jsonb
             )
         ), found AS (
             SELECT {jobs}.id, wish.attempt, wish.attempt_times,
                 CASE WHEN {ends} THEN 'cancelled on request: ' || wish.reason ELSE wish.reason END AS reason,
-                CASE WHEN {ends} THEN CAST(:cancelled AS jsonb) ELSE wish.job END AS job,
+                CASE WHEN NOT {ends} THEN wish.submit END AS submit,
+                CASE WHEN {ends} THEN CAST(:cancelled AS jsonb)
+                    WHEN wish.submit IS NULL THEN wish.job
+                    ELSE wish.job || jsonb_build_object(
+                        'attempts', {jobs}.attempts + 1, 'started_at', coalesce({jobs}.started_at, now())
+                    )
+                END AS job,
                 CASE WHEN {ends} THEN CAST(:cancelled_times AS jsonb) ELSE wish.job_times END AS job_times
             FROM {jobs} JOIN wish ON {jobs}.id = wish.id
             WHERE {jobs}.state = ANY (wish.sources) AND (wish.owner IS NULL OR {jobs}.owner = wish.owner)
@@ -111,11 +127,15 @@ def _statement() -> TextClause:
             FROM moved JOIN found ON moved.id = found.id
             WHERE {attempts}.job_id = moved.id AND {attempts}.number = moved.attempts
                 AND (found.attempt <> '{{}}' OR found.attempt_times <> '{{}}')
+        ), sent AS (
+            INSERT INTO {attempts} (job_id, number, worker, account, callback_sha256)
+            SELECT moved.id, moved.attempts, CAST(:worker AS text), submit ->> 'account', submit ->> 'callback_sha256'
+            FROM moved JOIN found ON moved.id = found.id WHERE submit IS NOT NULL
         ), told AS (
             INSERT INTO {events} (job_id, state, reason, worker)
             SELECT id, state, reason, CAST(:worker AS text) FROM moved ORDER BY id
         )
-        SELECT id, state FROM moved
+        SELECT id, state, attempts FROM moved
         """
     )
 

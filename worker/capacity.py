@@ -3,7 +3,6 @@
 Each is one row in ``accounts``, so every conveyor sees the same and a person can read it in ``/v1/upstream``.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from functools import lru_cache
 from heapq import nsmallest
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, Select, cast, func, select, text, update
+from sqlalchemy import Select, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from cleanplate import accounts, jobs
@@ -91,49 +90,22 @@ def _seat(
     Lock, count and move are separate statements on purpose: the count must see what others committed before the lock.
     Each job that moves gets its row in the money ledger.
     """
-    rooms, limited = _rooms(tx, names)
+    rooms, limited, crowded = _rooms(tx, worker, names)
     beyond = budget.beyond(tx, line) if limited and rooms else frozenset()
     line = {id_: callback for id_, callback in line.items() if id_ not in beyond}
-    chosen = seating.first_in_line(tx, worker, line, sum(room.free for room in rooms))
+    chosen = seating.first_in_line(tx, worker, line, sum(room.free for room in rooms), crowded=crowded)
     given = dict(zip(chosen, share_out(rooms, len(chosen)), strict=True))
-    claimed = frozenset({State.CLAIMED})
-    changes = [
-        Change(id_, claimed, State.SENDING, "sending", worker, {"account": name, "owner": worker})
-        for id_, name in given.items()
-    ]
-    moved = jobs.apply(tx, changes, worker=worker)
-    sent = [{"job_id": id_, "worker": worker, "account": given[id_], "callback_sha256": line[id_]} for id_ in moved]
-    seated = {row.job_id: Seat(row.account, row.number) for row in _begin(tx, sent)} if sent else {}
+    submits = {id_: {"account": name, "callback_sha256": line[id_]} for id_, name in given.items()}
+    seated = {id_: Seat(given[id_], number) for id_, number in jobs.send(tx, worker, submits).items()}
     probed = {room.name for room in rooms if room.probe} & {seat.account for seat in seated.values()}
     if probed:
         gate = func.now() + timedelta(seconds=accounts.PROBE_SECONDS)
         tx.execute(update(Account).where(Account.name.in_(probed)).values(gate_until=gate))
-    lost = set(chosen) - moved
+    lost = set(chosen) - seated.keys()
     if lost:  # then more may be, of a batch that was cancelled: find them all before their turn
         mine = select(Job.id).where(Job.id.in_(line), Job.owner == worker, Job.state == State.CLAIMED)
-        lost = line.keys() - moved - set(tx.scalars(mine))
+        lost = line.keys() - seated.keys() - set(tx.scalars(mine))
     return seated, lost | budget.hold(tx, worker, beyond) if beyond else lost
-
-
-BEGIN: Final = text(
-    """
-    WITH sent AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:sent AS jsonb))
-            AS given (job_id text, worker text, account text, callback_sha256 text)
-    ), begun AS (
-        UPDATE jobs SET attempts = attempts + 1, started_at = coalesce(started_at, now())
-        FROM sent WHERE jobs.id = sent.job_id RETURNING sent.*, jobs.attempts AS number
-    )
-    INSERT INTO attempts (job_id, number, worker, account, callback_sha256)
-    SELECT job_id, number, worker, account, callback_sha256 FROM begun
-    RETURNING job_id, number, account
-    """
-)
-
-
-def _begin(tx: Transaction, sent: Sequence[Mapping[str, str | None]]) -> Sequence[Row[Any]]:
-    """Write each of these submits into the money ledger, as the next attempt of its job."""
-    return tx.execute(BEGIN, {"sent": json.dumps(sent)}).all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +128,23 @@ def share_out(rooms: Sequence[Room], wanted: int) -> list[str]:
 
 
 @lru_cache
-def open_accounts(names: frozenset[str]) -> Select[Any]:
+def open_accounts(worker: str, names: frozenset[str]) -> Select[Any]:
     """Return the query for those of these accounts that may be submitted to now, each with the slots it holds.
 
-    It also tells, with each, whether any batch under way has a budget.
+    It also tells, with each, whether any batch under way has a budget, and whether a slot may have to be left.
     """
     opened = func.coalesce(Account.gate_until <= func.now(), text("true"))
     held = slots_held(Account.name).scalar_subquery().label("held")
-    return select(Account.name, Account.allowed, Account.paused_reason, held, budget.any_limited()).where(
+    asked = (budget.any_limited(), seating.crowded(worker))
+    return select(Account.name, Account.allowed, Account.paused_reason, held, *asked).where(
         Account.name.in_(names), opened, Account.paused_reason.is_distinct_from(accounts.BY_HAND)
     )
 
 
-def _rooms(tx: Transaction, names: Collection[str]) -> tuple[list[Room], bool]:
-    rows = tx.execute(open_accounts(frozenset(names))).all()
+def _rooms(tx: Transaction, worker: str, names: Collection[str]) -> tuple[list[Room], bool, bool]:
+    rows = tx.execute(open_accounts(worker, frozenset(names))).all()
     rooms = [_room(row.name, row.allowed, row.held, row.paused_reason) for row in rows if row.held < row.allowed]
-    return rooms, any(row.limited for row in rows)
+    return rooms, any(row.limited for row in rows), any(row.crowded for row in rows)
 
 
 def _room(name: str, allowed: int, held: int, paused_reason: str | None) -> Room:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -22,11 +23,12 @@ from cleanplate.states import State
 from cleanplate.storage import Store
 from worker import capacity, ledger, meaning
 from worker.bfl import extended
-from worker.calls import Calls
+from worker.calls import Bell, Calls
 from worker.capacity import Seat
 from worker.feed import Feed
 from worker.flight import Flight, load_flights
 from worker.latencies import Latencies
+from worker.news import News
 from worker.payload import load
 from worker.session import Session, end_leases
 from worker.upstreams import Upstreams
@@ -62,9 +64,10 @@ class Conveyor:
         self._session = Session(worker, self._calls)
         self._latencies = Latencies(called=1.0 if self._callbacks else 0.0)
         self._draining = asyncio.Event()
-        self._wake_claims = asyncio.Event()
+        self._wake_claims = Bell()
         self._carried: dict[asyncio.Task[None], str] = {}
         self._writer = Writer(self._turn)
+        self._news = News()
         self._doubtful_until = 0.0
         self._strays: set[str] = set()
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="conveyor")
@@ -76,7 +79,7 @@ class Conveyor:
     def drain(self) -> None:
         """Take nothing new, finish what is on the wire, hand the rest over. Call it on the loop's thread."""
         self._draining.set()
-        self._wake_claims.set()
+        self._wake_claims.ring()
         self._calls.ring_all()
         self._writer.close_line()
 
@@ -129,7 +132,7 @@ class Conveyor:
             if seat is None:
                 return
             self._feed.left(job.id)
-            self._wake_claims.set()
+            self._wake_claims.ring()
             sent = time.monotonic()
             outcome = await self._upstreams.submit(seat.account, extended(body, callback.fields))
             flight = Flight.start(job, seat.account, outcome, sent)
@@ -158,18 +161,18 @@ class Conveyor:
     async def _write_submit(self, job_id: str, seat: Seat, outcome: SubmitOutcome) -> bool:
         hold = self._settings.unconfirmed_hold_seconds
         change = meaning.of_submit(job_id, seat.number, outcome, self._worker, hold)
-        moved = await self._writer.write(change, meaning.effect_of_submit(seat.account, outcome))
+        moved = await self._writer.write(change, self._news.of(seat.account, outcome))
         if not moved and isinstance(outcome, Accepted):
             late = meaning.late_acceptance(job_id, seat.number, outcome, self._worker)
             return await self._writer.write(late, partial(ledger.paid_late, acceptance=late))
         return moved
 
-    async def _follow(self, flight: Flight, bell: asyncio.Event) -> None:
+    async def _follow(self, flight: Flight, bell: Bell) -> None:
         with self._latencies.watching(flight.account, flight.size):
             while not self._draining.is_set():
                 latency = self._latencies.of(flight.account, flight.size)
                 pause = flight.pause or latency.next_poll(flight.age, called=flight.called)
-                flight.called |= (rung := await self._wait(bell, pause))
+                flight.called |= (rung := await bell.rung(pause))
                 if self._draining.is_set() or await self._ended(flight, rung=rung):
                     return
 
@@ -198,7 +201,7 @@ class Conveyor:
                 looked = time.monotonic()
                 if await self._claim(wanted, self._feed.singles_wanted()):
                     continue
-            await self._wait(self._wake_claims, IDLE_SECONDS)
+            await self._wake_claims.rung(IDLE_SECONDS)
 
     async def _claim(self, wanted: int, singles: int) -> bool:
         claimed = await self._db(jobs.claim, self._worker, wanted, singles=singles) if wanted or singles else []
@@ -285,16 +288,6 @@ class Conveyor:
         return await asyncio.get_running_loop().run_in_executor(threads, call, *args)
 
     async def _pause(self, seconds: float) -> None:
-        await self._wait(self._draining, seconds, clear=False)
-
-    @staticmethod
-    async def _wait(event: asyncio.Event, seconds: float, *, clear: bool = True) -> bool:
-        """Return whether the event came in time."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return False
-        if clear:
-            event.clear()
-        return True
+                await self._draining.wait()

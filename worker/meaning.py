@@ -96,14 +96,14 @@ def effect_of_submit(account: str, outcome: SubmitOutcome) -> Callable[[Transact
         case Accepted(cost=cost):
             return _answered(account, cost)
         case Rejected():
-            return _answered(account)
+            return _answered(account, None)
         case Unconfirmed():
             return partial(accounts.unanswered, account=account)
     assert_never(outcome)
 
 
 @lru_cache
-def _answered(account: str, cost: float | None = None) -> Callable[[Transaction], None]:
+def _answered(account: str, cost: float | None) -> Callable[[Transaction], None]:
     """Return the same effect for the same account: however many answers come together, it happens once."""
     return partial(accounts.answered, account=account, cost=cost)
 

@@ -9,10 +9,9 @@ own line in the same transaction. While one has less than half of an even part, 
 """
 
 from collections.abc import Collection, Iterable
-from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Select, func, literal_column, or_, select
+from sqlalchemy import Label, Select, func, literal_column, or_, select
 
 from cleanplate.db import Transaction
 from cleanplate.models import Account, Job, Worker
@@ -28,14 +27,15 @@ def reserve(slots: int) -> int:
     return max(1, slots // PART)
 
 
-def first_in_line(tx: Transaction, worker: str, line: Collection[str], free: int) -> list[str]:
+def first_in_line(tx: Transaction, worker: str, line: Collection[str], free: int, *, crowded: bool) -> list[str]:
     """Return who of ``line``, which is in the order of turns, is to take the ``free`` slots.
 
-    The caller holds the lock of the slots. A slot that is left to another conveyor is found by it at its next look.
+    The caller holds the lock of the slots; ``crowded`` is what :func:`crowded` tells. A slot that is left to another
+    conveyor is found by it at its next look.
     """
     if not free:
         return []
-    if not tx.scalar(crowded(worker)):
+    if not crowded:
         return list(line)[:free]
     claimed, conveyors = tx.execute(singles_claimed()).all(), tx.execute(others(worker)).all()
     slots = tx.scalar(select(func.sum(Account.allowed)).where(Account.paused_reason.is_(None)))
@@ -49,10 +49,9 @@ def first_in_line(tx: Transaction, worker: str, line: Collection[str], free: int
     return [id_ for id_ in order[:free] if id_ in line]
 
 
-@lru_cache
-def crowded(worker: str) -> Select[bool]:
-    """Return the query that tells whether there is anybody to leave a slot to: a single job, or another conveyor."""
-    return select(or_(singles_claimed().exists(), others(worker).exists()))
+def crowded(worker: str) -> Label[bool]:
+    """Return the column that tells whether there is anybody to leave a slot to: a single job, or another conveyor."""
+    return or_(singles_claimed().exists(), others(worker).exists()).label("crowded")
 
 
 def singles_claimed() -> Select[str, str | None]:

@@ -100,7 +100,7 @@ def test_a_batch_without_a_budget_costs_a_turn_no_statement_more(database: Engin
     finally:
         event.remove(database, "before_cursor_execute", remember)
     assert sent() == line
-    assert len(statements) == 5
+    assert len(statements) == 3
 
 
 def test_nothing_more_is_sent_while_what_is_in_flight_may_cost_the_rest() -> None:

@@ -17,6 +17,7 @@ from tests.servers import fresh_database
 from worker import budget, capacity, importing, purge, seating
 
 MANY = 20_000
+OPEN_ACCOUNTS = capacity.open_accounts("w9", frozenset({"default", "second"}))
 SMALL = {"workers", "accounts", "tenants"}
 STATE = """
     CASE WHEN n % 1000 = 1 THEN 'claimed' WHEN n % 1000 = 2 THEN 'sending' WHEN n % 1000 = 3 THEN 'unconfirmed'
@@ -98,7 +99,6 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
     [
         pytest.param(jobs.next_queued(24), "ix_jobs_claim", id="the next jobs to claim"),
         pytest.param(jobs.next_single(2), "ix_jobs_claim_single", id="the next single jobs to claim"),
-        pytest.param(seating.crowded("w9"), "ix_jobs_batch_processing", id="whether a slot may have to be left"),
         pytest.param(seating.singles_claimed(), "ix_jobs_batch_processing", id="the single jobs that wait for a slot"),
         pytest.param(seating.others("w9"), "ix_jobs_owner", id="what other conveyors have"),
         pytest.param(seating.slots_of_singles(), "ix_jobs_batch_processing", id="the slots of single jobs"),
@@ -109,9 +109,9 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
             order.priorities_in_line("ten_1", "bat_1", 10), "ix_batches_line", id="who has a share of the line"
         ),
         pytest.param(jobs.slots_held("default"), "ix_jobs_slots", id="the slots in use"),
-        pytest.param(
-            capacity.open_accounts(frozenset({"default", "second"})), "ix_jobs_slots", id="the slots that are free"
-        ),
+        pytest.param(OPEN_ACCOUNTS, "ix_jobs_slots", id="the slots that are free"),
+        pytest.param(OPEN_ACCOUNTS, "ix_jobs_batch_processing", id="whether a slot may have to be left"),
+        pytest.param(OPEN_ACCOUNTS, "ix_batches_budget", id="whether any has a budget"),
         pytest.param(jobs.orphans("w9", 200), "ix_jobs_owner", id="what dead workers left"),
         pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
         pytest.param(jobs.due(State.READY, 200), "ix_jobs_ready_due", id="forgotten results"),
@@ -138,9 +138,6 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
         pytest.param(purge.outlived(30.0, 100), "ix_jobs_kept", id="jobs that were kept for long enough"),
         pytest.param(purge.users(Job.image_key, ["a", "b"], []), "ix_jobs_image", id="who else has an input"),
         pytest.param(purge.users(Job.result_key, ["a", "b"], []), "ix_jobs_result", id="who else has a result"),
-        pytest.param(
-            capacity.open_accounts(frozenset({"default"})), "ix_batches_budget", id="whether any has a budget"
-        ),
         pytest.param(
             budget.standings(["bat_1", "bat_2"], 5.0), "ix_jobs_batch_processing", id="what is spent or in flight"
         ),
