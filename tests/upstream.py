@@ -112,7 +112,8 @@ def conveying(settings: Settings, store: Store, worker: str) -> Iterator[Callabl
             loop.call_soon_threadsafe(conveyor.drain)
         thread.join()
         soon.stop()
-        for threads in (conveyor._threads, conveyor._loads, conveyor._sender):
+        conveyor._hints.join()
+        for threads in (conveyor._threads, conveyor._loads):
             threads.shutdown()
     if errors:
         raise errors[0]

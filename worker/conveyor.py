@@ -27,6 +27,7 @@ from worker.calls import Bell, Calls
 from worker.capacity import Seat
 from worker.feed import Feed
 from worker.flight import Flight, load_flights
+from worker.hints import Hints
 from worker.latencies import Latencies
 from worker.news import News
 from worker.payload import load
@@ -72,7 +73,7 @@ class Conveyor:
         self._strays: set[str] = set()
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="conveyor")
         self._loads = ThreadPoolExecutor(4, thread_name_prefix="loads")
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="hints")
+        self._hints = Hints()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,7 @@ class Conveyor:
     async def run(self) -> None:
         """Carry jobs until drained. Raises whatever broke a lane."""
         self._upstreams = Upstreams(self._settings)
+        self._hints.start()
         try:
             await self._db(capacity.ensure, self._settings.upstream_accounts)
             self._latencies.recall(await self._db(capacity.learned))
@@ -102,7 +104,8 @@ class Conveyor:
             await self._hand_over()
         finally:
             await self._upstreams.close()
-            for threads in (self._threads, self._loads, self._sender):
+            self._hints.end()
+            for threads in (self._threads, self._loads):
                 threads.shutdown(wait=False, cancel_futures=True)
 
     async def _finish(self) -> None:
@@ -268,7 +271,7 @@ class Conveyor:
         """
 
         def work() -> T:
-            with db.transaction(self._sender.submit) as tx:
+            with db.transaction(self._hints.send) as tx:
                 return call(tx, *args, **kwargs)
 
         doubtful = 0.0
