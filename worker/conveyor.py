@@ -173,9 +173,8 @@ class Conveyor:
     async def _follow(self, flight: Flight, bell: Bell) -> None:
         with self._latencies.watching(flight.account, flight.size):
             while not self._draining.is_set():
-                latency = self._latencies.of(flight.account, flight.size)
-                pause = flight.pause or latency.next_poll(flight.age, called=flight.called)
-                flight.called |= (rung := await bell.rung(pause))
+                expected = self._latencies.next_poll(flight.account, flight.size, flight.age, called=flight.called)
+                flight.called |= (rung := await bell.rung(flight.pause or expected))
                 if self._draining.is_set() or await self._ended(flight, rung=rung):
                     return
 

@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from worker.latency import Latency
+from worker.latency import POLL_SECONDS, Latency
+
+MANY: Final = 800
+"""So many tasks in flight leave a conveyor idle for half of the time."""
 
 
 def size_class(picture: Mapping[str, Any]) -> int:
@@ -27,6 +30,7 @@ class Latencies:
 
     def __init__(self, *, called: float = 0.0) -> None:
         self._called = called
+        self._flying = 0
         self._known: dict[tuple[str, int | None], Latency] = {}
 
     def of(self, account: str, size: int) -> Latency:
@@ -37,8 +41,17 @@ class Latencies:
     @contextmanager
     def watching(self, account: str, size: int) -> Iterator[None]:
         """Count a task as flying meanwhile."""
-        with self._latency(account).watching(), self._latency(account, size).watching():
-            yield
+        self._flying += 1
+        try:
+            with self._latency(account).watching(), self._latency(account, size).watching():
+                yield
+        finally:
+            self._flying -= 1
+
+    def next_poll(self, account: str, size: int, age_seconds: float, *, called: bool) -> float:
+        """Return what :meth:`Latency.next_poll` does; where many tasks fly, polls are dear, for all take turns."""
+        price = POLL_SECONDS * max(1.0, self._flying / MANY)
+        return self.of(account, size).next_poll(age_seconds, called=called, price=price)
 
     def learn(self, account: str, size: int, age_seconds: float, pending_seconds: float, *, called: bool) -> None:
         """Take in a task as :meth:`Latency.learn` does."""

@@ -23,10 +23,10 @@ UNSEEN: Final = -0.4
 """In standard deviations: where those that are ready before the first poll lie on average, seen from it."""
 LATE: Final = 2.0
 """In standard deviations: from there on so few answers are left that nothing is known of them."""
-PATIENCE: Final = 0.0835
-"""At a spread of 0.25, once it is known: 7.6 polls a job, and each answer is seen 2.8% of the latency late, so 0.112 s
-at 4 s; with a median that follows the last tasks about 8.0 polls and 2.9%. No way to place as many polls is more than
-0.05% better (found by dynamic programming); 10.4 of them would see it 2.1% late."""
+POLL_SECONDS: Final = 0.014
+"""What a poll is worth, in time of a slot. At a latency of 4 s and a spread of 0.25, once it is known: 7.6 polls a job,
+and each answer is seen 0.112 s late; with a median that follows the last tasks about 8.0 polls and 0.116 s. Both grow
+with the root of the latency. No way to place as many polls is more than 2% sooner (found by dynamic programming)."""
 STEP_LEAST: Final = 0.08
 STEP_MOST: Final = 2.0
 BLIND: Final = 6
@@ -90,9 +90,10 @@ class Latency:
         self.median *= math.exp(error / min(self.tasks, max(MEMORY, self.flying)))
         self.spread = math.sqrt((1 - SPREAD_WEIGHT) * (self.spread**2 + SPREAD_WEIGHT * error**2))
 
-    def next_poll(self, age_seconds: float, *, called: bool = False) -> float:
+    def next_poll(self, age_seconds: float, *, called: bool = False, price: float = POLL_SECONDS) -> float:
         """Return in how many seconds to look at a task of this age; ``called`` when a callback said that it has ended.
 
+        ``price`` is what a poll is worth, in seconds that an answer waits to be seen.
         While callbacks can be relied on, a task is looked at when its own must have been lost. Else nothing before the
         first answers can be there. Then the more likely an answer is in the next moment, the shorter the step: of all
         ways to place as many polls, steps by the inverse root of the hazard see the answers soonest. Far behind the
@@ -112,4 +113,4 @@ class Latency:
         late = min(LATE, math.log(age_seconds / self.median) / spread)
         hazard = _NORMAL.pdf(late) / (1 - _NORMAL.cdf(late)) / (spread * age_seconds)
         behind = max(0.0, age_seconds - self.median * math.exp((LATE + 1) * spread))
-        return min(STEP_MOST, max(STEP_LEAST, PATIENCE * math.sqrt(self.median / hazard)) + behind / BLIND)
+        return min(STEP_MOST, max(STEP_LEAST, math.sqrt(2 * price / hazard)) + behind / BLIND)

@@ -1,6 +1,8 @@
+from contextlib import ExitStack
+
 import pytest
 
-from worker.latencies import Latencies, Learned, size_class
+from worker.latencies import MANY, Latencies, Learned, size_class
 
 
 def taught(latencies: Latencies, account: str, size: int, seconds: float, times: int = 30) -> None:
@@ -63,3 +65,14 @@ def test_what_was_learned_is_recalled_by_the_next_conveyor() -> None:
     after.recall(learned)
     assert after.learned() == learned
     assert after.of("a", 24).median == pytest.approx(12.0)
+
+
+def test_where_many_tasks_fly_each_is_asked_about_less_often() -> None:
+    latencies = Latencies()
+    taught(latencies, "a", 20, 10.0)
+    alone = latencies.next_poll("a", 20, 10.0, called=False)
+    with ExitStack() as flying:
+        for _ in range(4 * MANY):
+            flying.enter_context(latencies.watching("b", 20))
+        assert latencies.next_poll("a", 20, 10.0, called=False) == pytest.approx(2 * alone)
+    assert latencies.next_poll("a", 20, 10.0, called=False) == alone
