@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.latency import POLL_SECONDS, Latency
+from worker.latency import Latency
 
 MANY: Final = 800
-"""So many tasks in flight leave a conveyor idle for half of the time."""
+"""So many tasks in flight leave a conveyor idle for half of the time; of more, each is asked about less often."""
 
 
 def size_class(picture: Mapping[str, Any]) -> int:
@@ -49,9 +49,9 @@ class Latencies:
             self._flying -= 1
 
     def next_poll(self, account: str, size: int, age_seconds: float, *, called: bool) -> float:
-        """Return what :meth:`Latency.next_poll` does; where many tasks fly, polls are dear, for all take turns."""
-        price = POLL_SECONDS * max(1.0, self._flying / MANY)
-        return self.of(account, size).next_poll(age_seconds, called=called, price=price)
+        """Return what :meth:`Latency.next_poll` does, for as many tasks as fly now."""
+        stretch = max(1.0, self._flying / MANY)
+        return self.of(account, size).next_poll(age_seconds, called=called, stretch=stretch)
 
     def learn(self, account: str, size: int, age_seconds: float, pending_seconds: float, *, called: bool) -> None:
         """Take in a task as :meth:`Latency.learn` does."""

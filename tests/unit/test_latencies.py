@@ -72,7 +72,7 @@ def test_where_many_tasks_fly_each_is_asked_about_less_often() -> None:
     taught(latencies, "a", 20, 10.0)
     alone = latencies.next_poll("a", 20, 10.0, called=False)
     with ExitStack() as flying:
-        for _ in range(4 * MANY):
+        for _ in range(2 * MANY):
             flying.enter_context(latencies.watching("b", 20))
         assert latencies.next_poll("a", 20, 10.0, called=False) == pytest.approx(2 * alone)
     assert latencies.next_poll("a", 20, 10.0, called=False) == alone

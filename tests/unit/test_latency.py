@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.latency import STEP_LEAST, STEP_MOST, Latency
+from worker.latency import BLIND, STEP_LEAST, STEP_MOST, Latency
 
 seconds = st.floats(0.0, 600.0)
 
@@ -38,7 +38,7 @@ def test_the_next_poll_is_always_ahead_and_never_far_past_the_first_answers(samp
     latency = taught(*samples)
     wait = latency.next_poll(age)
     assert wait >= STEP_LEAST
-    assert wait <= max(STEP_MOST, latency.median or 0.0, age / 6)
+    assert wait <= max(STEP_MOST, latency.median or 0.0, age / BLIND)
 
 
 @given(st.lists(seconds, min_size=1, max_size=30))
@@ -53,15 +53,15 @@ def test_what_is_learned_stays_among_what_was_seen(samples: list[float]) -> None
 
 def test_before_anything_is_learned_polls_thin_out_with_the_age() -> None:
     latency = Latency()
-    assert latency.next_poll(0.0) == 0.8
-    assert latency.next_poll(60.0) == 10.0
+    assert latency.next_poll(0.0) == 2.0
+    assert latency.next_poll(60.0) == 15.0
 
 
 def test_a_quick_upstream_is_not_left_waiting_for_long_even_before_much_is_known_of_it() -> None:
     assert taught(0.3).next_poll(0.0) < 0.3
 
 
-@pytest.mark.parametrize(("jobs", "polls", "late"), [(24, 16.5, 0.16), (240, 9.2, 0.135), (2400, 8.2, 0.12)])
+@pytest.mark.parametrize(("jobs", "polls", "late"), [(24, 8.0, 0.18), (240, 8.0, 0.135), (2400, 7.9, 0.125)])
 def test_many_slots_that_begin_at_once_knowing_nothing_learn_in_few_polls(jobs: int, polls: float, late: float) -> None:
     draw = random.Random(1)
     latency, waiting = Latency(flying=24), jobs - 24
