@@ -54,19 +54,19 @@ def test_what_is_learned_stays_among_what_was_seen(samples: list[float]) -> None
 def test_before_anything_is_learned_polls_thin_out_with_the_age() -> None:
     latency = Latency()
     assert latency.next_poll(0.0) == 2.0
-    assert latency.next_poll(60.0) == 15.0
+    assert latency.next_poll(60.0) == 10.0
 
 
 def test_a_quick_upstream_is_not_left_waiting_for_long_even_before_much_is_known_of_it() -> None:
     assert taught(0.3).next_poll(0.0) < 0.3
 
 
-@pytest.mark.parametrize(("jobs", "polls", "late"), [(24, 8.0, 0.18), (240, 8.0, 0.135), (2400, 7.9, 0.125)])
-def test_many_slots_that_begin_at_once_knowing_nothing_learn_in_few_polls(jobs: int, polls: float, late: float) -> None:
-    draw = random.Random(1)
-    latency, waiting = Latency(flying=24), jobs - 24
+def carried(jobs: int, seed: int, slots: int = 24) -> tuple[int, float]:
+    """Carry so many jobs that nothing is known of; return how many polls there were, and the seconds answers waited."""
+    draw = random.Random(seed)
+    latency, waiting = Latency(flying=slots), jobs - slots
     asked, delay = 0, 0.0
-    flights = sorted((latency.next_poll(0.0), 0.0, 0.0, log_normal(draw, 4.0, 0.25)) for _ in range(24))
+    flights = sorted((latency.next_poll(0.0), 0.0, 0.0, log_normal(draw, 4.0, 0.25)) for _ in range(slots))
     while flights:
         now, began, before, ready = heapq.heappop(flights)
         asked, age = asked + 1, now - began
@@ -78,8 +78,15 @@ def test_many_slots_that_begin_at_once_knowing_nothing_learn_in_few_polls(jobs: 
         if waiting:
             waiting -= 1
             heapq.heappush(flights, (now + latency.next_poll(0.0), now, 0.0, log_normal(draw, 4.0, 0.25)))
-    assert asked / jobs < polls
-    assert delay / jobs < late
+    return asked, delay
+
+
+@pytest.mark.parametrize(("jobs", "polls", "late"), [(24, 9.0, 0.135), (240, 8.0, 0.125), (2400, 7.8, 0.125)])
+def test_many_slots_that_begin_at_once_knowing_nothing_learn_in_few_polls(jobs: int, polls: float, late: float) -> None:
+    seeds = range(min(40, 4800 // jobs))
+    asked, delay = (sum(figures) for figures in zip(*(carried(jobs, seed) for seed in seeds), strict=True))
+    assert asked / jobs / len(seeds) < polls
+    assert delay / jobs / len(seeds) < late
 
 
 def test_what_was_learned_before_outweighs_the_first_task_that_ends() -> None:
