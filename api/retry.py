@@ -13,7 +13,7 @@ from api.documentation import answer, answers, example
 from api.errors import Problem, not_found
 from api.idempotency import Once
 from api.links import BaseUrl
-from cleanplate import batches, db, holding, ids, order, resources
+from cleanplate import batches, db, holding, ids, order, resources, shown
 from cleanplate.models import Batch, Job, JobEvent
 from cleanplate.resources import BatchOptions
 from cleanplate.retrying import Retrying, RetryingBatch
@@ -94,7 +94,7 @@ def retry_job(
             raise NOTHING
         (new,) = _insert(tx, [row], order.line_up(tx, row.tenant_id, None, 1), how, None)
         response.headers["Location"] = f"/v1/jobs/{new}"
-        return once.keep(tx, resources.job(tx.get_one(Job, new), base))
+        return once.keep(tx, shown.job(tx.get_one(Job, new), base))
 
 
 def _one_at_a_time(tx: db.Transaction, id_: str) -> None:
