@@ -92,6 +92,7 @@ def create_app() -> API:
     ):
         app.include_router(routes.router)
     app.include_router(uploads.door)
+    app.mount(docs.LIBRARY, docs.FILES)
     config = settings.get()
     app.add_middleware(Fingerprint)
     app.add_middleware(Envelope)

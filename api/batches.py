@@ -19,7 +19,7 @@ from api.intake import Source
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, filtered, page
 from api.remote import MultipartOrBatch, MultipartOrItems, Sent, SentBatch
-from cleanplate import batches, db, ids, resources
+from cleanplate import batches, db, ids, resources, shown
 from cleanplate.items import NewBatch, NewItems
 from cleanplate.models import Batch, Job
 from cleanplate.quoted import Quote
@@ -134,7 +134,7 @@ def add_batch_items(who: Authenticated, batch_id: str, sent: MultipartOrItems, o
                 row = admission.find(tx, who.tenant_id, batch_id, lock=True)
                 admission.add_page(tx, row, taken, options, admitted)
             batch = batches.resource(tx, admission.finish(tx, batch_id, rejected, seal=False))
-            jobs = [resources.job(job, base) for job in admitted.jobs]
+            jobs = [shown.job(job, base) for job in admitted.jobs]
             told = admission.rejections(rejected)
             answer = Accepted(accepted=jobs, accepted_count=admitted.count, rejected=told, batch=batch)
             return once.keep(tx, answer)
@@ -178,7 +178,7 @@ def list_batch_jobs(
     with db.transaction() as tx:
         admission.find(tx, who.tenant_id, batch_id)
         rows, cursor = page(tx, its, Job, wanted, newest_first=False)
-    return Page(data=[resources.job(row, base) for row in rows], next_cursor=cursor)
+    return Page(data=[shown.job(row, base) for row in rows], next_cursor=cursor)
 
 
 def _options(sent: Form) -> BatchOptions:

@@ -11,7 +11,7 @@ from api.auth import Authenticated, caller
 from api.documentation import answer, answers, example
 from api.errors import Problem, not_found
 from api.links import BaseUrl
-from cleanplate import batches, cancel, db, resources, settings
+from cleanplate import batches, cancel, db, settings, shown
 from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
 from cleanplate.models import Batch, Job
 from cleanplate.states import TERMINAL, InFlight, State
@@ -59,7 +59,7 @@ def cancel_job(who: Authenticated, job_id: str, how: Annotated[Cancelling, Query
     if ended and row.cancelling is None and row.state != State.CANCELLED:
         raise _finished("job")
     saved = _saved(len(done.unsent), len(done.abandoned) + (not ended), row.cancelling or how.in_flight)
-    return CancelledJob(**dict(resources.job(row, base)), saved=saved)
+    return CancelledJob(**dict(shown.job(row, base)), saved=saved)
 
 
 @router.post(

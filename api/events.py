@@ -16,7 +16,7 @@ from api.documentation import answers
 from api.errors import Problem, not_found
 from api.links import BaseUrl
 from api.listening import Exchange, Switchboard
-from cleanplate import batches, db, resources
+from cleanplate import batches, db, resources, shown
 from cleanplate.models import Batch, BatchEnd, Job
 
 PAGE: Final = 100
@@ -144,7 +144,7 @@ def _read(tenant_id: str, batch_id: str, base: str, after: int) -> News:
             raise not_found("batch")
         batch = batches.resource(tx, row)
         found = tx.execute(ends(), {"batch_id": batch_id, "after": after}).all()
-    return News(batch, after, [(number, None if job.deleted_at else resources.job(job, base)) for number, job in found])
+    return News(batch, after, [(number, None if job.deleted_at else shown.job(job, base)) for number, job in found])
 
 
 @lru_cache(maxsize=1)

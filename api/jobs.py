@@ -19,7 +19,7 @@ from api.links import BaseUrl
 from api.listening import Exchange
 from api.listing import JobFilters, filtered, page
 from api.store import store
-from cleanplate import db, resources
+from cleanplate import db, resources, shown
 from cleanplate.items import CUSTOM_ID_LENGTH, METADATA_BYTES
 from cleanplate.models import Job
 from cleanplate.resources import Page, Params
@@ -115,7 +115,7 @@ def _create(who: Caller, sent: Form, once: Call, response: Response, base: str) 
             tx, [stored], params, tenant_id=who.tenant_id, endpoint_id=endpoint_id, metadata=fields.metadata
         )
         response.headers["Location"] = f"/v1/jobs/{row.id}"
-        job = resources.job(row, base).model_copy(update={"webhook_secret": secret})
+        job = shown.job(row, base).model_copy(update={"webhook_secret": secret})
         return once.keep(tx, job, secret=secret is not None)
 
 
@@ -125,14 +125,14 @@ def list_jobs(who: Authenticated, wanted: Annotated[JobFilters, Query()], base: 
     mine = filtered(select(Job).where(Job.tenant_id == who.tenant_id, Job.deleted_at.is_(None)), Job, wanted)
     with db.transaction() as tx:
         rows, cursor = page(tx, mine, Job, wanted, newest_first=True)
-    return Page(data=[resources.job(row, base) for row in rows], next_cursor=cursor)
+    return Page(data=[shown.job(row, base) for row in rows], next_cursor=cursor)
 
 
 @router.get("/{job_id}", responses=example(200, "The job.", examples.JOB) | answers(404))
 def get_job(who: Authenticated, job_id: str, base: BaseUrl) -> resources.Job:
     """Return one job."""
     with db.transaction() as tx:
-        return resources.job(_find(tx, who.tenant_id, job_id), base)
+        return shown.job(_find(tx, who.tenant_id, job_id), base)
 
 
 @router.get(

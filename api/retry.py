@@ -13,7 +13,7 @@ from api.documentation import answer, answers, example
 from api.errors import Problem, not_found
 from api.idempotency import Once
 from api.links import BaseUrl
-from cleanplate import batches, db, holding, ids, order, resources
+from cleanplate import batches, db, deletion, holding, ids, order, resources, shown
 from cleanplate.models import Batch, Job, JobEvent
 from cleanplate.resources import BatchOptions
 from cleanplate.retrying import Retrying, RetryingBatch
@@ -90,11 +90,11 @@ def retry_job(
         if row is None:
             raise not_found("job")
         _one_at_a_time(tx, row.batch_id or job_id)
-        if not tx.scalars(select(Job).where(Job.id == job_id, *_retriable(how))).first():
+        if not tx.scalars(select(Job).where(Job.id == job_id, *_retriable(how)).with_for_update(read=True)).first():
             raise NOTHING
         (new,) = _insert(tx, [row], order.line_up(tx, row.tenant_id, None, 1), how, None)
         response.headers["Location"] = f"/v1/jobs/{new}"
-        return once.keep(tx, resources.job(tx.get_one(Job, new), base))
+        return once.keep(tx, shown.job(tx.get_one(Job, new), base))
 
 
 def _one_at_a_time(tx: db.Transaction, id_: str) -> None:
@@ -126,8 +126,8 @@ def _retriable(how: Retrying) -> tuple[ColumnElement[bool], ...]:
     states = [State.FAILED, State.CANCELLED] if how.cancelled else [State.FAILED]
     child = aliased(Job)
     retried = select(child.id).where(child.parent_id == Job.id).exists()
-    stored = (Job.image.is_not(None), Job.deleted_at.is_(None), Job.purged_at.is_(None))
-    return Job.state.in_([literal_column(f"'{state}'") for state in states]), ~retried, *stored
+    failed = Job.state.in_([literal_column(f"'{state}'") for state in states])
+    return failed, ~retried, Job.image.is_not(None), *deletion.stored()
 
 
 def _pages(tx: db.Transaction, batch_id: str, how: Retrying) -> Iterator[Sequence[Job]]:
@@ -138,9 +138,10 @@ def _pages(tx: db.Transaction, batch_id: str, how: Retrying) -> Iterator[Sequenc
 
 
 def retriable(batch_id: str, after: str, how: Retrying) -> Select[Job]:
-    """Return the query for the next page of the batch's jobs to retry, in the order of their ids."""
+    """Return the query for the next page of the batch's jobs to retry, locked, in the order of their ids."""
     here = (Job.batch_id == batch_id, Job.id > after, *_retriable(how))
-    return select(Job).where(*here).order_by(Job.batch_id, Job.id).limit(literal_column(str(PAGE)))
+    page = select(Job).where(*here).order_by(Job.batch_id, Job.id).limit(literal_column(str(PAGE)))
+    return page.with_for_update(read=True)
 
 
 def _insert(

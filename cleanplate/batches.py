@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from cleanplate import accounts, outbox, resources, settings
+from cleanplate import accounts, outbox, resources, settings, shown
 from cleanplate.db import Transaction
 from cleanplate.models import Account, Batch, BatchEnd, Job
 from cleanplate.states import PROCESSING, TERMINAL, Hold, State
@@ -125,7 +125,7 @@ def page(tx: Transaction, rows: Sequence[Batch]) -> list[resources.Batch]:
     under_way = dict(tx.execute(processing([row.id for row in rows])).all())
     upstream = working(tx)
     return [
-        resources.batch(
+        shown.batch(
             row,
             processing=under_way.get(row.id, 0),
             held=held(row),

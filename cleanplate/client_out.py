@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -96,7 +95,7 @@ class WaysOut(Connection):
                     if name in {"job", "end"}:
                         yield (Job if name == "job" else Batch).model_validate(data)
             except httpx.TransportError:
-                time.sleep(AGAIN_SECONDS)
+                self._aborted.wait(AGAIN_SECONDS)
             except ValueError as error:
                 raise UnusableAnswerError(f"the events of {batch_id} are not what this API tells") from error
             finally:

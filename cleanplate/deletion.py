@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Select, case, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, case, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from cleanplate import db
@@ -18,6 +18,15 @@ from cleanplate.db import Transaction
 from cleanplate.models import Batch, Delivery, Job
 
 PAGE: Final = 200
+
+
+def stored() -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a job's objects are in the store to stay.
+
+    Who gives them to another job finds the first one by these, locked ``FOR SHARE``: then none of them is deleted, or
+    begins to be purged, before the other's row is there to keep the objects.
+    """
+    return Job.deleted_at.is_(None), Job.purge_begun_at.is_(None), Job.purged_at.is_(None)
 
 
 def mark_jobs(tx: Transaction, job_ids: Collection[str]) -> None:

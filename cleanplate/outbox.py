@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy import Row, func, insert, literal_column, select
 
-from cleanplate import ids, queue, resources, settings
+from cleanplate import ids, queue, settings, shown
 from cleanplate.db import Transaction
 from cleanplate.models import Batch, Delivery, Endpoint, Job
 
@@ -37,7 +37,7 @@ def jobs_ended(tx: Transaction, finals: Sequence[Job]) -> None:
         kind, its_own = f"job.{job.state}", {job.endpoint_id, of_batch.get(job.batch_id)}
         receivers = [one for one in endpoints if one.tenant_id == job.tenant_id and _hears(one, kind, its_own)]
         if receivers:
-            data = resources.job(job, settings.get().links_url).model_dump(mode="json")
+            data = shown.job(job, settings.get().links_url).model_dump(mode="json")
             rows += _deliveries(receivers, kind, data)
     _write(tx, rows)
 

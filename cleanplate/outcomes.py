@@ -74,7 +74,7 @@ class NotAccepted:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The account cannot submit at all: no credits (402) or no access (401, 403). Nothing was accepted."""
+    """The account cannot submit at all: no credits (402) or no access (401, 403), which a poll may be told first."""
 
     reason: str
     detail: str
@@ -144,7 +144,7 @@ class Garbled:
     detail: str
 
 
-PollOutcome = Pending | ResultReady | Ended | NotFound | NoAnswer | Garbled
+PollOutcome = Pending | ResultReady | Ended | NotFound | NoAnswer | Blocked | Garbled
 
 
 # -- import -----------------------------------------------------------------------------------------------------------

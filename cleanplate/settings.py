@@ -108,7 +108,8 @@ class Settings(BaseSettings):
         30.0,
         gt=0,
         alias="CLEANPLATE_BODY_TIMEOUT_SECONDS",
-        description="How long a client may send nothing of a body it has begun; and it may not trickle for longer.",
+        description="How long the head of a request may take, and a client send nothing of a body it has begun; and it "
+        "may not trickle for longer.",
     )
     max_request_files: int = Field(
         2000, ge=2, alias="CLEANPLATE_MAX_REQUEST_FILES", description="Most files in one request."

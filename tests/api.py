@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from api.app import create_app
+from api.protocol import Patient
 from cleanplate import db, settings, tenants
 from cleanplate.api_keys import Scope
 from tests import servers
@@ -43,7 +44,7 @@ def _read_anew() -> None:
 def serving() -> Iterator[str]:
     """Serve the API by the settings as they are now; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(), log_config=None, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(create_app(), http=Patient, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

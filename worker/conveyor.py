@@ -17,7 +17,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cleanplate import callbacks, db, jobs
 from cleanplate.jobs import Change, Claimed
-from cleanplate.outcomes import Accepted, Blocked, NotAccepted, Pending, Rejected, ResultReady, SubmitOutcome, TryLater
+from cleanplate.outcomes import Accepted, Blocked, NotAccepted, Rejected, ResultReady, SubmitOutcome, TryLater
 from cleanplate.settings import Settings
 from cleanplate.states import State
 from cleanplate.storage import Store
@@ -182,11 +182,11 @@ class Conveyor:
         """Look at the task once, and return whether nothing is left to look for."""
         flight.polled()
         outcome = await self._upstreams.poll(flight.account, flight.polling_url)
-        if isinstance(outcome, Pending):
-            flight.still_pending()
         age = flight.age
         change = meaning.of_poll(flight, outcome, self._worker, self._settings.upstream_timeout_seconds)
         if change is None:
+            if (effect := meaning.effect_of_poll(flight, outcome)) is not None:
+                await self._turn([], [effect], {})
             return False
         if await self._writer.write(change) and flight.first_hand and isinstance(outcome, ResultReady):
             pending = age if rung else flight.pending_age

@@ -20,7 +20,8 @@ RESULT_WINDOW_SECONDS: Final = 600.0
 class Flight:
     """``first_hand`` is False for a task adopted from another worker: when it was really sent is known less well.
 
-    ``size`` is the class of its picture. ``called`` says that the upstream has called back: the task has ended.
+    ``size`` is the class of its picture. ``called`` says that the upstream has called back: the task has ended;
+    ``refused``, that it did not take the key for a poll.
     """
 
     job_id: str
@@ -32,6 +33,7 @@ class Flight:
     pause: float | None = None
     garbled: int = 0
     called: bool = False
+    refused: bool = False
     _pending: float = field(default=0.0)
 
     @classmethod

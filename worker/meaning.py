@@ -129,14 +129,25 @@ def of_poll(flight: Flight, outcome: PollOutcome, worker: str, timeout_seconds: 
             flight.pause = BLIND_PAUSE_SECONDS
         case NoAnswer(_, retry_after):
             flight.pause = BLIND_PAUSE_SECONDS if retry_after is None else retry_after
-        case NotFound():
+        case Blocked() | NotFound():
             flight.pause = BLIND_PAUSE_SECONDS
         case Pending():
-            pass
+            flight.still_pending()
         case _:
             assert_never(outcome)
     if flight.age > timeout_seconds:
-        why = f" ({outcome.detail})" if isinstance(outcome, NoAnswer) else ""
+        why = f" ({outcome.detail})" if isinstance(outcome, Blocked | NoAnswer) else ""
         detail = f"no end after {timeout_seconds:g} s{why}"
         return failed(job_id, INFLIGHT, ErrorCode.UPSTREAM_TIMEOUT, detail, worker)
     return None
+
+
+def effect_of_poll(flight: Flight, outcome: PollOutcome) -> Callable[[Transaction], None] | None:
+    """Return what the answer to a poll says about the task's account as a whole, once a task, or None.
+
+    Of a task adopted from another worker a refusal says nothing: it may be another key's.
+    """
+    if not isinstance(outcome, Blocked) or not flight.first_hand or flight.refused:
+        return None
+    flight.refused = True
+    return partial(accounts.pause, account=flight.account, reason=outcome.reason, detail=outcome.detail)

@@ -2,7 +2,17 @@
 
 from http import HTTPStatus
 
-from cleanplate.outcomes import Ended, ErrorCode, Garbled, NoAnswer, NotFound, Pending, PollOutcome, ResultReady
+from cleanplate.outcomes import (
+    Blocked,
+    Ended,
+    ErrorCode,
+    Garbled,
+    NoAnswer,
+    NotFound,
+    Pending,
+    PollOutcome,
+    ResultReady,
+)
 from worker import bfl
 
 ENDINGS = {
@@ -22,6 +32,8 @@ async def poll(upstream: bfl.Upstream, polling_url: str, delivery_hosts: tuple[s
         return NoAnswer(f"no answer to a poll ({error})")
     if response.status == HTTPStatus.NOT_FOUND:
         return NotFound()
+    if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return Blocked("access", f"the upstream refuses the key ({response.status}) to a poll")
     if response.status != HTTPStatus.OK:
         return NoAnswer(f"the upstream answered {response.status} to a poll", bfl.retry_after(response))
     return _meaning(response, delivery_hosts)

@@ -20,6 +20,8 @@ def api(host: str, port: int) -> list[str]:
         "uvicorn",
         "api.app:app",
         *listen,
+        "--http",
+        "api.protocol:Patient",
         "--no-access-log",
         "--timeout-graceful-shutdown",
         str(GRACEFUL_SECONDS),

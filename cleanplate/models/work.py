@@ -132,7 +132,8 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
-    purged_at: Mapped[datetime | None]  # its pictures are gone from the store, see worker.purge
+    purge_begun_at: Mapped[datetime | None]  # its pictures go from the store, see worker.purge
+    purged_at: Mapped[datetime | None]  # they are gone
 
     __table_args__ = (
         CheckConstraint(f"state IN {names(*State)}", name="state"),

@@ -8,7 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, delete, make_url
 
-from cleanplate import db, queue, settings
+from cleanplate import db, queue, settings, tenants
 from cleanplate.models import Base
 from cleanplate.storage import Store, open_store
 from tests import web
@@ -119,3 +119,12 @@ def client(api: Api) -> Iterator[httpx.Client]:
     """A client of ``api`` with a key of a tenant of its own."""
     with api.client() as client:
         yield client
+
+
+@pytest.fixture
+def tenant_id(client: httpx.Client) -> str:
+    """The tenant whose key ``client`` has."""
+    with db.transaction() as tx:
+        key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
+    assert key is not None
+    return key.tenant_id

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api import cancel as calls
-from cleanplate import cancel, db, ids, jobs, tenants
+from cleanplate import cancel, db, ids, jobs
 from cleanplate.api_keys import Scope
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.jobs import Change
@@ -19,14 +19,6 @@ from tests.threads import at_once
 
 IMAGE = pictures.encoded(pictures.scene(), "JPEG")
 MASK = pictures.encoded(pictures.mask_image())
-
-
-@pytest.fixture
-def tenant_id(client: httpx.Client) -> str:
-    with db.transaction() as tx:
-        key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
-        assert key is not None
-        return key.tenant_id
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, text
 
 from api import events, listening
-from cleanplate import db, ids, jobs, tenants
+from cleanplate import db, ids, jobs
 from cleanplate.jobs import Change
 from cleanplate.models import BatchEnd
 from cleanplate.states import State
@@ -27,14 +27,6 @@ PAIR = {
     "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
     "mask": ("m.png", pictures.encoded(pictures.mask_image())),
 }
-
-
-@pytest.fixture
-def tenant_id(client: httpx.Client) -> str:
-    with db.transaction() as tx:
-        key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
-        assert key is not None
-        return key.tenant_id
 
 
 @pytest.fixture

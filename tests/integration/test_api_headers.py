@@ -26,12 +26,25 @@ def test_the_page_of_the_documentation_runs_only_what_its_policy_names(api: Api)
     assert scripts
     for script in scripts:
         assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
-    for address in re.findall(r'(?:src|href)="(https://[^"]+)"', page.text):
-        assert address.startswith("https://cdn.jsdelivr.net/npm/")
     scripted = re.search(r"script-src ([^;]+)", policy)
     assert scripted
     assert "unsafe" not in scripted[1]
     assert "frame-ancestors 'none'" in policy
+
+
+def test_the_page_of_the_documentation_refers_to_no_other_host(api: Api) -> None:
+    with api.anonymous() as nobody:
+        page = nobody.get("/docs")
+        assert "//" not in page.text + page.headers["content-security-policy"]
+        named = set(re.findall(r'(?:src|href)="(/[^"]+)"', page.text)) | set(re.findall(r"url: '([^']+)'", page.text))
+        answers = {path: nobody.get(path).raise_for_status() for path in named}
+    kinds = {path.rpartition(".")[2]: answer.headers["content-type"] for path, answer in answers.items()}
+    assert kinds.keys() == {"js", "css", "json"}
+    assert re.match("(text|application)/javascript", kinds["js"])
+    assert kinds["css"].startswith("text/css")
+    style = next(answer.text for path, answer in answers.items() if path.endswith(".css"))
+    assert set(re.findall(r"url\([\"']?(\w+:)?", style)) <= {"data:"}
+    assert "@import" not in style
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sqlalchemy import func, make_url, select, update
 
 from api import receipts
 from api.store import store as api_store
-from cleanplate import db, ids, tenants
+from cleanplate import db, ids
 from cleanplate.models import Job
 from cleanplate.states import State
 from cleanplate.storage import Store, open_store
@@ -49,14 +49,6 @@ def api(
 @pytest.fixture
 def store(api: Api) -> Store:  # noqa: ARG001 -- its settings say where
     return api_store()
-
-
-@pytest.fixture
-def tenant_id(client: httpx.Client) -> str:
-    with db.transaction() as tx:
-        key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
-        assert key is not None
-        return key.tenant_id
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from api import retry
-from cleanplate import db, tenants
+from cleanplate import db
 from cleanplate.client import Client
 from cleanplate.models import Batch, Job
 from cleanplate.retrying import NewParams, Retrying, RetryingBatch
@@ -22,14 +22,12 @@ Made = Callable[..., tuple[str, list[str]]]
 
 
 @pytest.fixture
-def batch_of(client: httpx.Client) -> Made:
+def batch_of(tenant_id: str) -> Made:
     """Makes a batch of the client's with jobs in these states."""
 
     def make(*states: State, **columns: Any) -> tuple[str, list[str]]:
         with db.transaction() as tx:
-            key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
-            assert key is not None
-            whose = {"tenant_id": key.tenant_id}
+            whose = {"tenant_id": tenant_id}
             batch_id = rows.batch(tx, len(states), **whose, **columns)
             params = {"dilate_pixels": 7, "output_format": "webp"}
             return batch_id, [

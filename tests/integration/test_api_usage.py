@@ -5,21 +5,13 @@ from typing import Any
 import httpx
 import pytest
 
-from cleanplate import db, tenants
+from cleanplate import db
 from cleanplate.states import State
 from tests import rows
 from tests.api import Api, problem
 
 SQUARE = rows.IMAGE | {"width": 1000, "height": 2000}
 Ended = Callable[..., None]
-
-
-@pytest.fixture
-def tenant_id(client: httpx.Client) -> str:
-    with db.transaction() as tx:
-        key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
-        assert key is not None
-        return key.tenant_id
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from api import results
 from api.store import store as api_store
-from cleanplate import db, jobs, tenants
+from cleanplate import db, jobs
 from cleanplate.client import Client
 from cleanplate.client_errors import ApiError, NotFoundError, UnusableAnswerError
 from cleanplate.jobs import Change
@@ -30,15 +30,13 @@ def ours(api: Api, client: httpx.Client) -> Iterator[Client]:
 
 
 @pytest.fixture
-def ready(client: httpx.Client) -> Callable[[int], tuple[str, list[str]]]:
+def ready(tenant_id: str) -> Callable[[int], tuple[str, list[str]]]:
     """Makes a batch of so many jobs whose results are stored in a moment."""
 
     def make(number: int) -> tuple[str, list[str]]:
         with db.transaction() as tx:
-            key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
-            assert key is not None
-            batch_id = rows.batch(tx, number, tenant_id=key.tenant_id)
-            its = {"tenant_id": key.tenant_id, "batch_id": batch_id}
+            batch_id = rows.batch(tx, number, tenant_id=tenant_id)
+            its = {"tenant_id": tenant_id, "batch_id": batch_id}
             return batch_id, [rows.job(tx, State.READY, **its, custom_id=f"p{place}") for place in range(number)]
 
     return make

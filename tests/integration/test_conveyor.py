@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from aiohttp import web as aiohttp
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
@@ -68,6 +69,11 @@ def row(job_id: str) -> Job:
         return tx.get_one(Job, job_id)
 
 
+def reason() -> str | None:
+    with db.transaction() as tx:
+        return tx.scalar(select(Account.paused_reason))
+
+
 def ledger() -> list[str]:
     with db.transaction() as tx:
         return list(tx.scalars(select(Attempt.outcome).order_by(Attempt.job_id, Attempt.number)))
@@ -117,10 +123,6 @@ def test_a_429_costs_a_try_and_fails_nothing(upstream: Upstream, store: Store, s
 def test_an_account_without_credits_stops_it_with_a_reason_until_it_is_mended(
     upstream: Upstream, store: Store, start: Callable[..., Any]
 ) -> None:
-    def reason() -> str | None:
-        with db.transaction() as tx:
-            return tx.scalar(select(Account.paused_reason))
-
     upstream.refuse = lambda _: web.says(402, {"detail": "Insufficient credits"})
     queue(store, 10)
     with start():
@@ -132,6 +134,25 @@ def test_an_account_without_credits_stops_it_with_a_reason_until_it_is_mended(
         upstream.refuse = lambda _: None
         wait_until(lambda: all_in(State.READY), 30)
         assert reason() is None
+
+
+def test_a_key_that_polls_alone_are_refused_with_stops_submitting_until_it_is_mended(
+    upstream: Upstream, store: Store, start: Callable[..., Any]
+) -> None:
+    async def pending(request: aiohttp.Request) -> aiohttp.StreamResponse:
+        return await (web.says(200, {"status": "Pending"}) if request.method == "GET" else upstream.answer)(request)
+
+    upstream.site.answer = pending
+    queue(store, 6)
+    with start():
+        wait_until(lambda: upstream.running == 4)
+        upstream.site.answer = web.says(401)
+        wait_until(lambda: reason() == "access")
+        assert Counter(request.method for request in upstream.site.requests)["POST"] == 4
+        upstream.site.answer = upstream.answer
+        wait_until(lambda: all_in(State.READY), 30)
+        assert reason() is None
+    assert ledger() == ["accepted"] * 6
 
 
 def test_what_the_upstream_refuses_fails_with_its_words_after_one_call(

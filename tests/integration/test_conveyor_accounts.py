@@ -126,11 +126,13 @@ def test_both_accounts_are_filled_to_their_caps_and_never_over(upstream: Upstrea
     ("broken", "mended", "reason"),
     [
         pytest.param({"credits": 0}, {"credits": 1000}, "credits", id="out of credits"),
-        pytest.param({"key": None}, {"key": KEYS["archive"]}, None, id="revoked, with all its slots waiting for polls"),
+        pytest.param(
+            {"key": None}, {"key": KEYS["archive"]}, "access", id="revoked, with all its slots waiting for polls"
+        ),
     ],
 )
 def test_an_account_that_fails_in_mid_run_leaves_the_work_to_the_other_until_it_is_mended(
-    upstream: Upstream, store: Store, start: Start, broken: dict[str, Any], mended: dict[str, Any], reason: str | None
+    upstream: Upstream, store: Store, start: Start, broken: dict[str, Any], mended: dict[str, Any], reason: str
 ) -> None:
     queue(store, 20)
     with start("w1"):
@@ -139,11 +141,12 @@ def test_an_account_that_fails_in_mid_run_leaves_the_work_to_the_other_until_it_
         wait_until(lambda: row("archive").paused_reason == reason)
         wait_until(lambda: states()[State.READY] >= 20 - CAPS["archive"], 60)
         assert row("studio").paused_reason is None
-        queue(store, 1, first=20)
         change(upstream, "archive", **mended)
-        wait_until(lambda: states() == {State.READY: 21} and row("archive").paused_reason is None, 30)
+        wait_until(lambda: states() == {State.READY: 20}, 30)
+        queue(store, 4, first=20)
+        wait_until(lambda: states() == {State.READY: 24} and row("archive").paused_reason is None, 30)
     assert gauges(upstream) == CAPS
-    assert paid_once(upstream, 21)
+    assert paid_once(upstream, 24)
 
 
 def test_a_task_is_polled_with_the_key_of_its_account_by_whoever_adopts_it(

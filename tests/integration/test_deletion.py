@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from api import deletion as calls
 from api.store import store as api_store
-from cleanplate import db, deletion, ids, tenants
+from cleanplate import db, deletion, ids
 from cleanplate.api_keys import Scope
 from cleanplate.models import Attempt, Base, Delivery, Job, JobEvent
 from cleanplate.states import TERMINAL, State
@@ -22,14 +22,6 @@ from worker import purge, sweep
 from worker.sweep import Sweeper
 
 NAME = "a-name-of-a-person"
-
-
-@pytest.fixture
-def tenant_id(client: httpx.Client) -> str:
-    with db.transaction() as tx:
-        key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
-        assert key is not None
-        return key.tenant_id
 
 
 @pytest.fixture

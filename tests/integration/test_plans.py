@@ -136,8 +136,8 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
         pytest.param(deletion.jobs_of("bat_1", "job_00010000"), "ix_jobs_batch", id="jobs to delete"),
         pytest.param(purge.deleted(100), "ix_jobs_deleted", id="deleted jobs with pictures"),
         pytest.param(purge.outlived(30.0, 100), "ix_jobs_kept", id="jobs that were kept for long enough"),
-        pytest.param(purge.users(Job.image_key, ["a", "b"], []), "ix_jobs_image", id="who else has an input"),
-        pytest.param(purge.users(Job.result_key, ["a", "b"], []), "ix_jobs_result", id="who else has a result"),
+        pytest.param(purge.users(Job.image_key, ["a", "b"]), "ix_jobs_image", id="who else has an input"),
+        pytest.param(purge.users(Job.result_key, ["a", "b"]), "ix_jobs_result", id="who else has a result"),
         pytest.param(
             budget.standings(["bat_1", "bat_2"], 5.0), "ix_jobs_batch_processing", id="what is spent or in flight"
         ),

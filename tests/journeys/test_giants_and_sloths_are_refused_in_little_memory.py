@@ -71,7 +71,8 @@ def test_a_hundred_thousand_parts_are_refused(running: Stack) -> None:
     assert code(post(running, [body], Content_Length=str(len(body)))) == (413, "too_many_files")
 
 
-def test_a_client_that_stops_sending_is_told_so(running: Stack) -> None:
+@pytest.mark.parametrize("whole_head", [True, False])
+def test_a_client_that_stops_sending_is_told_so(running: Stack, *, whole_head: bool) -> None:
     address = urlsplit(running.running.url)
     head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {running.running.api_key}\r\n"
     head += f"Content-Type: {KIND}\r\nContent-Length: 100000\r\n\r\n"
@@ -81,7 +82,7 @@ def test_a_client_that_stops_sending_is_told_so(running: Stack) -> None:
             for _ in range(50)
         ]
         for client in clients:
-            client.sendall(head.encode() + PART)
+            client.sendall(head.encode() + PART if whole_head else head.encode()[:-10])
         for client in clients:
             answer = client.makefile("rb").read()
             assert answer.startswith(b"HTTP/1.1 408 ")

@@ -1,12 +1,14 @@
 import hashlib
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from cleanplate import client_out
 from cleanplate import connection as module
 from cleanplate.client import Client
 from cleanplate.client_errors import (
@@ -229,25 +231,46 @@ def test_a_result_that_comes_damaged_is_fetched_again_and_never_put_in_place(api
     assert (tmp_path / "a.png").exists()
 
 
+def abort_ends(client: Client, call: Callable[[], object], waiting: threading.Event) -> bool:
+    """Tell whether the call, which waits by then, ends soon when the client is aborted."""
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            call()
+        except AbortedError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert waiting.wait(10)
+    client.abort()
+    thread.join(5)
+    return len(errors) == 1
+
+
 def test_an_abort_ends_a_call_that_waits_for_the_server(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 9.0)
     waiting = threading.Event()
     api.before = lambda _: httpx.ConnectError("refused")
     client = api.client(on_wait=lambda _: waiting.set())
-    errors: list[Exception] = []
+    assert abort_ends(client, client.upstream, waiting)
 
-    def call() -> None:
-        try:
-            client.upstream()
-        except AbortedError as error:
-            errors.append(error)
 
-    thread = threading.Thread(target=call)
-    thread.start()
-    assert waiting.wait(10)
-    client.abort()
-    thread.join(5)
-    assert len(errors) == 1
+def test_an_abort_ends_the_pause_before_a_broken_line_is_taken_up_again(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_out, "AGAIN_SECONDS", 9.0)
+    broken = threading.Event()
+
+    def line() -> Iterator[bytes]:
+        yield b""
+        broken.set()
+        raise httpx.ReadError("broken")
+
+    api.before = lambda _: httpx.Response(200, content=line())
+    client = api.client()
+    assert abort_ends(client, lambda: list(client.events("bat_1")), broken)
 
 
 def test_an_abort_ends_an_upload_in_the_middle_of_a_file(api: FakeApi, tmp_path: Path) -> None:

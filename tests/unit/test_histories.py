@@ -213,8 +213,6 @@ class Histories(RuleBasedStateMachine):
         if worker in self.asleep:
             return
         held, seen = self.flights[worker, job_id], self.tasks[job_id].seen()
-        if isinstance(seen, Pending):
-            held.still_pending()
         change = meaning.of_poll(held, seen, worker, TIMEOUT_SECONDS)
         if change is not None:
             self.apply(change)

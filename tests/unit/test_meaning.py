@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,7 @@ POLLS: list[PollOutcome] = [
     Ended(ErrorCode.UPSTREAM_ERROR, "Error"),
     NotFound(),
     NoAnswer("503", 3.0),
+    Blocked("access", "401"),
     Garbled("html"),
 ]
 
@@ -144,6 +146,22 @@ def test_answers_of_one_account_that_come_together_have_one_effect_and_silences_
 
 
 @pytest.mark.parametrize("outcome", POLLS)
+def test_a_key_that_is_refused_for_a_poll_blocks_its_account_once_a_task_and_no_other_answer_does(
+    outcome: PollOutcome,
+) -> None:
+    flown = flight()
+    call = meaning.effect_of_poll(flown, outcome)
+    if isinstance(outcome, Blocked):
+        assert isinstance(call, partial)
+        told = {"account": flown.account, "reason": outcome.reason, "detail": outcome.detail}
+        assert (call.func, call.keywords) == (accounts.pause, told)
+    else:
+        assert call is None
+    assert meaning.effect_of_poll(flown, outcome) is None
+    assert meaning.effect_of_poll(replace(flight(), first_hand=False), outcome) is None
+
+
+@pytest.mark.parametrize("outcome", POLLS)
 @pytest.mark.parametrize("age", [1.0, 31.0, 541.0])
 def test_an_answer_to_a_poll_moves_what_this_worker_has_in_flight_and_nothing_else(
     outcome: PollOutcome, age: float
@@ -172,7 +190,7 @@ def test_a_price_that_was_told_at_the_submit_is_kept_when_the_poll_tells_none() 
 
 def test_the_window_counts_from_the_last_poll_that_said_pending() -> None:
     flown = flight(age=100.0)
-    flown.still_pending()
+    of_poll(Pending(), flown)
     assert flown.window_left == pytest.approx(RESULT_WINDOW_SECONDS, abs=1.0)
     assert flight(age=10_000).window_left == 0.0
 
@@ -214,7 +232,7 @@ def test_an_answer_between_makes_an_unreadable_one_a_single_mishap_again() -> No
     for _ in range(5):
         assert of_poll(Garbled("html"), flown) is None
         assert of_poll(Garbled("html"), flown) is None
-        flown.still_pending()
+        assert of_poll(Pending(), flown) is None
 
 
 def test_a_poll_that_told_nothing_waits_as_it_was_asked_to() -> None:

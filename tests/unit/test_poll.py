@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cleanplate.outcomes import Ended, ErrorCode, Garbled, NoAnswer, NotFound, Pending, PollOutcome, ResultReady
+from cleanplate.outcomes import (
+    Blocked,
+    Ended,
+    ErrorCode,
+    Garbled,
+    NoAnswer,
+    NotFound,
+    Pending,
+    PollOutcome,
+    ResultReady,
+)
 from cleanplate.settings import Settings
 from tests import web
 from worker import bfl
@@ -96,7 +106,12 @@ def test_a_task_that_the_upstream_does_not_know_is_not_found_by_status_or_by_404
     assert outcome_of(web.says(404, {"status": "Task not found"})) == NotFound()
 
 
-@pytest.mark.parametrize("status", [204, 301, 307, 400, 401, 402, 403, 422, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_poll_whose_key_is_refused_tells_that_the_account_is_blocked(status: int) -> None:
+    assert outcome_of(web.says(status)) == Blocked("access", f"the upstream refuses the key ({status}) to a poll")
+
+
+@pytest.mark.parametrize("status", [204, 301, 307, 400, 402, 422, 429, 500, 503])
 def test_any_other_answer_tells_nothing_and_no_redirect_is_followed(status: int) -> None:
     with web.serving(web.says(status, location="/elsewhere", retry_after="3")) as site:
         outcome = poll_at(f"{site.url}/v1/get_result?id=1")
