@@ -12,7 +12,7 @@ from api.documentation import answers, example
 from api.errors import not_found
 from api.idempotency import Once
 from api.listing import Paging, page
-from cleanplate import db, outbox, resources
+from cleanplate import db, endpoints, outbox, resources
 from cleanplate.models import Endpoint
 from cleanplate.resources import Page
 
@@ -88,7 +88,7 @@ def get_webhook_endpoint(who: Authenticated, endpoint_id: str) -> resources.Endp
 def delete_webhook_endpoint(who: Authenticated, endpoint_id: str) -> None:
     """Forget a receiver: it hears of nothing more, deliveries under way included."""
     its = (Endpoint.id == endpoint_id, Endpoint.tenant_id == who.tenant_id, Endpoint.deleted_at.is_(None))
-    gone = update(Endpoint).where(*its).values(deleted_at=func.now(), enabled=False, disabled_reason="deleted")
+    gone = update(Endpoint).where(*its).values(deleted_at=func.now(), **endpoints.off("deleted"))
     with db.transaction() as tx:
         if not tx.scalar(gone.returning(Endpoint.id)):
             raise not_found("webhook endpoint")

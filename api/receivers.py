@@ -6,7 +6,7 @@ import secrets
 from sqlalchemy import Boolean, literal_column
 from sqlalchemy.dialects.postgresql import insert
 
-from cleanplate import ids, outbound, settings, vault
+from cleanplate import endpoints, ids, outbound, settings, vault
 from cleanplate.db import Transaction
 from cleanplate.models import Endpoint
 
@@ -55,7 +55,7 @@ def one_off(tx: Transaction, tenant_id: str, url: str) -> tuple[str, str | None]
         row.on_conflict_do_update(
             index_elements=["tenant_id", "url"],
             index_where=Endpoint.one_off & Endpoint.deleted_at.is_(None),
-            set_={"enabled": True, "disabled_reason": None},
+            set_=endpoints.ON,
         ).returning(Endpoint.id, literal_column("xmax = 0", Boolean))  # a row that was there carries its updater's id
     ).one()
     return id_, secret if made else None

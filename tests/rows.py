@@ -47,15 +47,16 @@ def worker(tx: Session, id_: str = WORKER, *, lease_seconds: float = 60.0) -> st
 
 def endpoint(tx: Session, url: str = "http://127.0.0.1:9/hook", **columns: Any) -> str:
     """Make a receiver of webhooks that knows ``SIGNING_SECRET``; ``CLEANPLATE_SECRET_KEYS`` has to be set."""
-    return _bare_endpoint(tx, url=url, secret_encrypted=vault.seal(SIGNING_SECRET), **columns)
+    return bare_endpoint(tx, url=url, secret_encrypted=vault.seal(SIGNING_SECRET), **columns)
 
 
 def deaf_endpoint(tx: Session, **columns: Any) -> str:
     """Make a receiver of webhooks that nothing will be sent to, so that no key is needed."""
-    return _bare_endpoint(tx, url=f"http://127.0.0.1:9/{ids.new(Kind.ENDPOINT)}", secret_encrypted="-", **columns)
+    return bare_endpoint(tx, url=f"http://127.0.0.1:9/{ids.new(Kind.ENDPOINT)}", secret_encrypted="-", **columns)
 
 
-def _bare_endpoint(tx: Session, **columns: Any) -> str:
+def bare_endpoint(tx: Session, **columns: Any) -> str:
+    """Make an endpoint of just these columns."""
     id_ = ids.new(Kind.ENDPOINT)
     tx.add(Endpoint(**{"id": id_, "tenant_id": tenant(tx), **columns}))
     tx.flush()

@@ -15,7 +15,7 @@ import httpx
 from sqlalchemy import Update, func, select, update
 from standardwebhooks import Webhook
 
-from cleanplate import db, outbound, settings, vault
+from cleanplate import db, endpoints, outbound, outbox, settings, vault
 from cleanplate.models import Delivery, Endpoint
 from cleanplate.outcomes import Delivered, NotifyOutcome, Undelivered
 
@@ -67,7 +67,7 @@ def _begin(tx: db.Transaction, delivery_id: str) -> Letter | None:
         return None
     endpoint = tx.execute(select(Endpoint).where(Endpoint.id == begun.endpoint_id)).scalar_one()
     if not endpoint.enabled:
-        tx.execute(_ended(delivery_id, "failed", None, "the endpoint is turned off"))
+        tx.execute(_ended(delivery_id, "failed", None, outbox.TURNED_OFF))
         return None
     sealed = endpoint.secret_encrypted
     return Letter(delivery_id, endpoint.id, begun.event_id, begun.body, begun.tries, endpoint.url, sealed)
@@ -122,8 +122,7 @@ def _settle(tx: db.Transaction, letter: Letter, outcome: NotifyOutcome) -> None:
             tx.execute(_ended(letter.delivery_id, "delivered", status, None))
         case Undelivered(detail, status, gone=True):
             tx.execute(_ended(letter.delivery_id, "failed", status, detail))
-            off = {"enabled": False, "disabled_reason": "the receiver answered 410 Gone"}
-            tx.execute(update(Endpoint).where(Endpoint.id == letter.endpoint_id).values(off))
+            endpoints.disable(tx, letter.endpoint_id, "the receiver answered 410 Gone")
         case Undelivered(detail, status) if letter.tries > len(SCHEDULE):
             tx.execute(_ended(letter.delivery_id, "failed", status, detail))
         case Undelivered(detail, status, retry_after=wait):

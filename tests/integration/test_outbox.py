@@ -45,7 +45,8 @@ def test_who_asked_for_the_event_or_for_all_hears_of_it() -> None:
     )
     endpoint(events=["job.succeeded"])
     endpoint(events=["job"])
-    endpoint(enabled=False)
+    endpoint(enabled=False, disabled_at=func.now() - timedelta(days=31))
+    endpoint(deleted_at=func.now())
     endpoint(one_off=True)
     publish()
     assert heard() == {everything, this, both}
@@ -59,9 +60,25 @@ def test_another_tenant_hears_of_nothing() -> None:
     assert heard() == set()
 
 
-def test_who_is_named_hears_of_it_once_whatever_it_asked_for_unless_it_is_turned_off() -> None:
-    one_off, off, listener = endpoint(one_off=True), endpoint(one_off=True, enabled=False), endpoint()
-    publish(named=(one_off, off, listener, one_off, None))
+def test_for_an_endpoint_that_is_off_it_is_written_as_failed_so_that_it_can_be_recovered(hints: Hints) -> None:
+    endpoint(enabled=False, disabled_at=func.now())
+    publish()
+    (kept,) = deliveries()
+    assert (kept.state, kept.last_error, hints) == ("failed", "the endpoint is turned off", [])
+
+
+def test_a_test_is_for_its_endpoint_alone(hints: Hints) -> None:
+    _, tested = endpoint(), endpoint(events=["job.failed"])
+    with db.transaction() as tx:
+        delivery_id = outbox.test(tx, rows.TENANT, tested)
+    (delivery,) = deliveries()
+    assert (delivery.id, delivery.endpoint_id, delivery.event_type) == (delivery_id, tested, "webhook.test")
+    assert hints == [("notify", delivery_id)]
+
+
+def test_who_is_named_hears_of_it_once_whatever_it_asked_for() -> None:
+    one_off, listener = endpoint(one_off=True), endpoint()
+    publish(named=(one_off, listener, one_off, None))
     assert sorted(delivery.endpoint_id for delivery in deliveries()) == sorted([one_off, listener])
 
 
