@@ -26,7 +26,7 @@ def disable(tx: Transaction, endpoint_id: str, reason: str) -> bool:
     if row is None:
         return False
     data = resources.Endpoint.model_validate(row, from_attributes=True).model_dump(mode="json")
-    outbox.publish(tx, row.tenant_id, "webhook_endpoint.disabled", data)
+    outbox.publish(tx, row.tenant_id, "webhook_endpoint.disabled", data, but=row.id)
     return True
 
 

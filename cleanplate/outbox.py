@@ -16,17 +16,6 @@ from cleanplate import ids, queue, resources, settings
 from cleanplate.db import Transaction
 from cleanplate.models import Batch, Delivery, Endpoint, Job, Listener, ListenerEvent
 
-EVENTS: Final = (
-    "job.succeeded",
-    "job.failed",
-    "job.cancelled",
-    "batch.completed",
-    "batch.cancelled",
-    "upstream.paused",
-    "upstream.resumed",
-    "webhook_endpoint.disabled",
-    "webhook.test",
-)
 KEPT: Final = timedelta(days=30)
 """How long deliveries are kept, with their attempts."""
 TURNED_OFF: Final = "the endpoint is turned off"
@@ -39,7 +28,7 @@ class Told(NamedTuple):
     type: str
     data: dict[str, Any]
     endpoints: Sequence[Row[Any]]
-    listeners: Sequence[Row[Any]]
+    listeners: Sequence[Row[str, str]]
 
 
 def jobs_ended(tx: Transaction, finals: Sequence[Job]) -> None:
@@ -63,15 +52,21 @@ def jobs_ended(tx: Transaction, finals: Sequence[Job]) -> None:
 
 
 def publish(
-    tx: Transaction, tenant_id: str, event_type: str, data: dict[str, Any], endpoint_ids: Collection[str | None] = ()
+    tx: Transaction,
+    tenant_id: str,
+    event_type: str,
+    data: dict[str, Any],
+    endpoint_ids: Collection[str | None] = (),
+    *,
+    but: str | None = None,
 ) -> None:
     """Write one delivery for each endpoint that listens to ``event_type`` and for those named; hint after the commit.
 
     ``data`` is a thin Job or Batch without bytes. All deliveries of one event share its id, which receivers see as
-    ``webhook-id``.
+    ``webhook-id``. The endpoint ``but`` does not hear of it.
     """
     endpoints = _endpoints(tx, {tenant_id}, endpoint_ids)
-    receivers = [one for one in endpoints if _hears(one, event_type, endpoint_ids)]
+    receivers = [one for one in endpoints if one.id != but and _hears(one, event_type, endpoint_ids)]
     _write(tx, [Told(event_type, data, receivers, _listeners(tx, {tenant_id}))])
 
 
@@ -90,10 +85,9 @@ def _endpoints(tx: Transaction, tenant_ids: Collection[str], named: Iterable[str
     return tx.execute(found.where(Endpoint.tenant_id.in_(tenant_ids), HEARS, may)).all()
 
 
-def _listeners(tx: Transaction, tenant_ids: Collection[str]) -> Sequence[Row[Any]]:
+def _listeners(tx: Transaction, tenant_ids: Collection[str]) -> Sequence[Row[str, str]]:
     mine = (Listener.tenant_id.in_(tenant_ids), Listener.expires_at > func.now())
-    found: Sequence[Row[Any]] = tx.execute(select(Listener.id, Listener.tenant_id).where(*mine)).all()
-    return found
+    return tx.execute(select(Listener.id, Listener.tenant_id).where(*mine)).all()
 
 
 def _hears(endpoint: Row[Any], event_type: str, named: Collection[str | None]) -> bool:

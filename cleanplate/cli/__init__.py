@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cleanplate.cli import keys, tenants, upstream
+from cleanplate.cli import keys, tenants, upstream, webhooks
 from cleanplate.cli.cancel import cancel
 from cleanplate.cli.demo.command import demo
 from cleanplate.cli.doctor import doctor
@@ -29,6 +29,7 @@ for command in (demo, up, erase, watch, download, cancel, release, retry, doctor
 main.add_typer(keys.app, name="keys")
 main.add_typer(tenants.app, name="tenants")
 main.add_typer(upstream.app, name="upstream")
+main.add_typer(webhooks.app, name="webhooks")
 
 
 def program() -> None:

@@ -77,7 +77,9 @@ def mine(owner: httpx.Client) -> dict[str, str]:
         "endpoint_id": owner.post("/v1/webhook-endpoints", json={"url": "https://example.com/"}),
         "key_id": owner.post("/v1/api-keys", json={"name": "x"}),
     }
-    return {name: response.raise_for_status().json()["id"] for name, response in made.items()}
+    found = {name: response.raise_for_status().json()["id"] for name, response in made.items()}
+    tested = owner.post(f"/v1/webhook-endpoints/{found['endpoint_id']}/test")
+    return {**found, "delivery_id": tested.raise_for_status().json()["id"]}
 
 
 @each([call for call in CALLS if "{" in call.path])
