@@ -6,11 +6,11 @@ listens to a stream, into rows that are gone when they were heard.
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import Row, func, insert, literal_column, select
+from sqlalchemy import Row, func, insert, select
 
 from cleanplate import ids, queue, resources, settings
 from cleanplate.db import Transaction
@@ -119,18 +119,6 @@ def _write(tx: Transaction, told: Iterable[Told]) -> list[str]:
         tx.execute(insert(ListenerEvent), heard)
     if deliveries:
         tx.execute(insert(Delivery), deliveries)
-    for row in deliveries:
-        if row["state"] == "pending":
-            tx.after_commit(partial(queue.send, "notify", row["id"]))
+    if first := next((row["id"] for row in deliveries if row["state"] == "pending"), None):
+        tx.after_commit(partial(queue.send, "notify", first))  # one for all: who hears it looks what is due
     return [row["id"] for row in deliveries]
-
-
-@lru_cache
-def due(limit: int) -> Any:
-    """Return the query for the ids of deliveries whose next try is due, the most overdue first."""
-    return (
-        select(Delivery.id)
-        .where(Delivery.state == literal_column("'pending'"), Delivery.due_at <= func.now())
-        .order_by(Delivery.due_at)
-        .limit(literal_column(str(int(limit))))
-    )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from cleanplate import accounts, ids, vault
 from cleanplate.db import Transaction
 from cleanplate.ids import Kind
-from cleanplate.models import Account, Attempt, Batch, Endpoint, Job, JobEvent, Tenant, Worker
+from cleanplate.models import Account, Attempt, Batch, Delivery, Endpoint, Job, JobEvent, Tenant, Worker
 from cleanplate.states import HOLDS_SLOT, LEASED, UNSENT, State
 from worker import capacity
 
@@ -61,6 +61,12 @@ def bare_endpoint(tx: Session, **columns: Any) -> str:
     tx.add(Endpoint(**{"id": id_, "tenant_id": tenant(tx), **columns}))
     tx.flush()
     return id_
+
+
+def due_deliveries(tx: Session) -> list[str]:
+    """Return the deliveries of which a try is due, in the order of their ids."""
+    its = (Delivery.state == "pending", Delivery.due_at <= func.now())
+    return list(tx.scalars(select(Delivery.id).where(*its).order_by(Delivery.id)))
 
 
 def batch(tx: Session, total: int = 1, *, sealed: bool = True, **columns: Any) -> str:

@@ -104,7 +104,7 @@ class Delivery(Base):
 
     __table_args__ = (
         CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
-        Index("ix_deliveries_due", "due_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_line", "endpoint_id", "due_at", postgresql_where=text("state = 'pending'")),
         Index("ix_deliveries_endpoint", "endpoint_id", "id"),
         Index("ix_deliveries_endpoint_type", "endpoint_id", "event_type", "id"),
         Index("ix_deliveries_endpoint_open", "endpoint_id", "state", "id", postgresql_where=UNDELIVERED),

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select, update
 from api import deliveries
 from cleanplate import db, deletion, ids, outbox, webhooks
 from cleanplate.models import Delivery, DeliveryAttempt, Endpoint
+from tests import rows
 from tests.api import problem
 
 ENDPOINTS = "/v1/webhook-endpoints"
@@ -104,7 +105,7 @@ def test_one_goes_out_again_at_once_with_its_old_id_and_a_schedule_from_its_begi
     assert (after.state, after.event_id, after.tries, after.tries_before) == ("pending", "evt_1", 2, 2)
     assert after.delivered_at is None
     with db.transaction() as tx:
-        assert tx.scalars(outbox.due(10)).all() == [id_]
+        assert rows.due_deliveries(tx) == [id_]
 
 
 def test_what_was_forgotten_is_not_sent_again(client: httpx.Client, endpoint: str) -> None:
@@ -149,7 +150,7 @@ def test_all_that_failed_since_a_time_goes_out_again_and_nothing_else(client: ht
         "failed",
     ]
     with db.transaction() as tx:
-        assert sorted(tx.scalars(outbox.due(10))) == failed
+        assert rows.due_deliveries(tx) == failed
     assert [(row(id_).event_id, row(id_).tries_before) for id_ in failed] == [("evt_0", 2), ("evt_1", 2), ("evt_2", 2)]
     assert recover(client, endpoint, now - timedelta(days=1)) == {"recovered": 0, "more": False}
 

@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 
 from cleanplate import queue
 from cleanplate.cli import main
-from tests import web
+from tests import tries, web
 from tests.api import Api
-from worker import notify
 
 Run = Callable[..., Result]
 
@@ -33,8 +32,8 @@ def run(
     key = client.headers["authorization"].removeprefix("Bearer ")
     configure(CLEANPLATE_URL=api.url, CLEANPLATE_API_KEY=key, CLEANPLATE_ALLOW_PRIVATE_NETWORKS="127.0.0.0/8")
 
-    def send(_: str, delivery_id: str) -> bool:
-        notify.notify(delivery_id)
+    def send(_task: str, _argument: str) -> bool:
+        tries.make()
         return True
 
     monkeypatch.setattr(queue, "send", send)
