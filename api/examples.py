@@ -1,5 +1,6 @@
 """What answers look like, for the documentation: made of the resources themselves, so they cannot be wrong in form."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 from cleanplate import webhooks
@@ -190,6 +191,24 @@ DELIVERY_DETAILS = webhooks.DeliveryDetails(
             number=2, started_at=_AT + timedelta(seconds=6), duration_ms=35, status=204, error=None, answer=""
         ),
     ],
+)
+LISTENER = webhooks.Listener(
+    id="lsn_0199c8a4e6b27d0c8a00fedcba987654", secret=NEW_BATCH.webhook_secret, expires_at=_AT + timedelta(minutes=2)
+)
+HEARD = webhooks.Heard(
+    data=[
+        webhooks.HeardEvent(
+            id=DELIVERY.event_id,
+            type="batch.completed",
+            headers={
+                "webhook-id": DELIVERY.event_id,
+                "webhook-timestamp": str(int(_AT.timestamp())),
+                "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+            },
+            body=json.dumps(DELIVERY_DETAILS.body),
+        )
+    ],
+    next_cursor="1",
 )
 UPSTREAM_ACCOUNT = UpstreamAccount(
     account="default",

@@ -6,13 +6,14 @@ from typing import Any
 
 from cleanplate.connection import Connection
 from cleanplate.resources import Endpoint, Page
-from cleanplate.webhooks import Delivery, DeliveryDetails, DeliveryStatus, EndpointChange, Recovery
+from cleanplate.webhooks import Delivery, DeliveryDetails, DeliveryStatus, EndpointChange, Heard, Listener, Recovery
 
 ENDPOINTS = "/v1/webhook-endpoints"
+LISTENERS = "/v1/listeners"
 
 
 class Webhooks(Connection):
-    """The calls about endpoints and deliveries."""
+    """The calls about endpoints, deliveries and listeners."""
 
     def create_endpoint(self, url: str, events: Sequence[str] = ()) -> Endpoint:
         """Register a receiver of webhooks; its ``secret`` is only in this answer."""
@@ -76,3 +77,16 @@ class Webhooks(Connection):
         """Send an event again at once, with its old ``webhook-id``."""
         path = f"/v1/deliveries/{delivery_id}/redeliver"
         return self._parse(Delivery, self._repeat(lambda: self._ask("POST", path)))
+
+    def create_listener(self) -> Listener:
+        """Begin to listen to events; whoever does not ask for them is forgotten after two minutes."""
+        return self._create(Listener, lambda key: self._ask("POST", LISTENERS, headers=key))
+
+    def hear(self, listener_id: str, cursor: str | None = None, *, wait: float = 20) -> Heard:
+        """Return the next events, or none after ``wait`` seconds; ``cursor`` is the last answer's ``next_cursor``."""
+        params = {"wait": wait} | ({"cursor": cursor} if cursor else {})
+        return self._get(Heard, f"{LISTENERS}/{listener_id}/events", params=params)
+
+    def delete_listener(self, listener_id: str) -> None:
+        """Stop listening."""
+        self._repeat(lambda: self._ask("DELETE", f"{LISTENERS}/{listener_id}"))

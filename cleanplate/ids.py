@@ -15,6 +15,7 @@ class Kind(StrEnum):
     ENDPOINT = "whe"
     EVENT = "evt"
     DELIVERY = "dlv"
+    LISTENER = "lsn"
     KEY = "key"
     TENANT = "ten"
 

@@ -1,7 +1,7 @@
 """The outbox: what happened is written for every receiver in the transaction in which it happened.
 
-For an endpoint that is turned off it is written as failed, so that it can be recovered when it is on again; for who
-listens to a stream, into rows that are gone when they were heard.
+For an endpoint that is turned off it is written as failed, so that it can be recovered when it is on again; for a
+listener, into rows that are gone when they were heard.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -83,3 +83,27 @@ class Recovery(BaseModel):
 
     recovered: int
     more: bool
+
+
+class Listener(BaseModel):
+    """Somebody who asks for events instead of having them sent; forgotten when it has not asked for two minutes."""
+
+    id: str
+    secret: str | None = Field(None, description="Verifies what it hears; the same for all listeners of a team.")
+    expires_at: datetime
+
+
+class HeardEvent(BaseModel):
+    """An event, as it would be sent: the headers are those of Standard Webhooks, the body is what they sign."""
+
+    id: str = Field(description="Its `webhook-id`.")
+    type: str
+    headers: dict[str, str]
+    body: str
+
+
+class Heard(BaseModel):
+    """Some events; ``next_cursor`` says with the next question that they were heard."""
+
+    data: list[HeardEvent]
+    next_cursor: str

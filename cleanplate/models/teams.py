@@ -131,7 +131,7 @@ class DeliveryAttempt(Base):
 
 
 class Listener(Base):
-    """Somebody who hears a tenant's events as a stream, until the lease ends that the stream renews."""
+    """Somebody who asks for a tenant's events, until the lease ends that every question renews."""
 
     __tablename__ = "listeners"
 
@@ -143,7 +143,10 @@ class Listener(Base):
 
 
 class ListenerEvent(Base):
-    """An event that a listener has not heard yet; gone when it has."""
+    """An event that a listener has not heard yet.
+
+    ``given`` is the number of the answer that it was in: the question that has this number deletes it.
+    """
 
     __tablename__ = "listener_events"
 
@@ -152,5 +155,6 @@ class ListenerEvent(Base):
     event_id: Mapped[str]
     event_type: Mapped[str]
     body: Mapped[str]
+    given: Mapped[int | None]
 
     __table_args__ = (Index("ix_listener_events_listener", "listener_id", "id"),)

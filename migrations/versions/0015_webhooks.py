@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text(), nullable=False),
         sa.Column("event_type", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("given", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
             ["listener_id"], ["listeners.id"], name=op.f("fk_listener_events_listener_id"), ondelete="CASCADE"
         ),

@@ -75,6 +75,7 @@ def mine(owner: httpx.Client) -> dict[str, str]:
         "job_id": owner.post("/v1/jobs", files=PAIR),
         "batch_id": owner.post("/v1/batches", files={"options": (None, '{"seal": false}')}),
         "endpoint_id": owner.post("/v1/webhook-endpoints", json={"url": "https://example.com/"}),
+        "listener_id": owner.post("/v1/listeners"),
         "key_id": owner.post("/v1/api-keys", json={"name": "x"}),
     }
     found = {name: response.raise_for_status().json()["id"] for name, response in made.items()}
