@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import httpx
-from standardwebhooks import Webhook
 
-from cleanplate import outbound, settings, vault
+from cleanplate import outbound, settings, signing, vault
 from cleanplate.outcomes import Delivered, NotifyOutcome, Undelivered
 
 log = logging.getLogger(__name__)
@@ -60,9 +59,10 @@ class Letter:
 def deliver(letter: Letter) -> NotifyOutcome:
     """POST the letter once. Any answer but 2xx is a failure; redirects are not followed."""
     try:
-        headers = _headers(letter)
+        secrets = [vault.open_sealed(sealed) for sealed in letter.secrets]
     except vault.VaultError as error:
         return Undelivered(f"it could not be signed: {error}")
+    headers = signing.headers(letter.event_id, letter.began_at, letter.body, secrets)
     try:
         with (
             outbound.client(settings.get().allow_private_networks, timeout_seconds=TIMEOUT_SECONDS) as client,
@@ -76,17 +76,6 @@ def deliver(letter: Letter) -> NotifyOutcome:
     except Exception as error:  # whatever a receiver brings about is its own failed try, and nobody else's
         log.exception("%s could not be sent", letter.delivery_id)
         return Undelivered(f"no answer ({type(error).__name__})")
-
-
-def _headers(letter: Letter) -> dict[str, str]:
-    signers = [Webhook(vault.open_sealed(sealed)) for sealed in letter.secrets]
-    return {
-        "content-type": "application/json",
-        "user-agent": "Cleanplate-Webhooks",
-        "webhook-id": letter.event_id,
-        "webhook-timestamp": str(int(letter.began_at.timestamp())),
-        "webhook-signature": " ".join(one.sign(letter.event_id, letter.began_at, letter.body) for one in signers),
-    }
 
 
 def _meaning(response: httpx.Response, body: bytes) -> NotifyOutcome:
