@@ -1,7 +1,9 @@
 """What answers look like, for the documentation: made of the resources themselves, so they cannot be wrong in form."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
+from cleanplate import webhooks
 from cleanplate.api_keys import ApiKey, Scope
 from cleanplate.cancelled import CancelledBatch, CancelledJob, Saved
 from cleanplate.items import Upload
@@ -163,6 +165,51 @@ ENDPOINT = Endpoint(
 )
 NEW_ENDPOINT = ENDPOINT.model_copy(update={"secret": NEW_BATCH.webhook_secret})
 ENDPOINT_PAGE = Page[Endpoint](data=[ENDPOINT], next_cursor=None)
+DELIVERY = webhooks.Delivery(
+    id="dlv_0199c8a4e3d47a5bb200123456789abc",
+    endpoint_id=ENDPOINT.id,
+    event_id="evt_0199c8a4e3d37f1e8c00cba987654321",
+    event_type="batch.completed",
+    subject_id=_BATCH_ID,
+    status="delivered",
+    tries=2,
+    next_try_at=None,
+    last_status=204,
+    last_error=None,
+    created_at=_AT,
+    delivered_at=_AT + timedelta(seconds=6),
+)
+DELIVERY_PAGE = Page[webhooks.Delivery](data=[DELIVERY], next_cursor=None)
+DELIVERY_DETAILS = webhooks.DeliveryDetails(
+    **dict(DELIVERY),
+    body={"type": "batch.completed", "timestamp": _AT.isoformat(), "data": {"id": _BATCH_ID, "status": "completed"}},
+    attempts=[
+        webhooks.DeliveryAttempt(
+            number=1, started_at=_AT, duration_ms=812, status=500, error="the receiver answered 500", answer="oops"
+        ),
+        webhooks.DeliveryAttempt(
+            number=2, started_at=_AT + timedelta(seconds=6), duration_ms=35, status=204, error=None, answer=""
+        ),
+    ],
+)
+LISTENER = webhooks.Listener(
+    id="lsn_0199c8a4e6b27d0c8a00fedcba987654", secret=NEW_BATCH.webhook_secret, expires_at=_AT + timedelta(minutes=2)
+)
+HEARD = webhooks.Heard(
+    data=[
+        webhooks.HeardEvent(
+            id=DELIVERY.event_id,
+            type="batch.completed",
+            headers={
+                "webhook-id": DELIVERY.event_id,
+                "webhook-timestamp": str(int(_AT.timestamp())),
+                "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+            },
+            body=json.dumps(DELIVERY_DETAILS.body),
+        )
+    ],
+    next_cursor="1",
+)
 UPSTREAM_ACCOUNT = UpstreamAccount(
     account="default",
     slots=24,

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Request
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from cleanplate import db
-from cleanplate.models import Batch, Job
+from cleanplate.models import Batch, Job, Listener, ListenerEvent
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,17 @@ class Switchboard:
         """How many are waiting."""
         return sum(map(len, self._bells.values()))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits and the poller, which looks after them, has ended."""
+        return not self._bells and (self._task is None or self._task.done())
+
     @contextmanager
     def listening(self, id_: str) -> Iterator[Bell]:
-        """Give out a bell that rings when the batch or job ``id_`` changes: an end more, its own end, its deletion."""
+        """Give out a bell that rings when ``id_`` changes.
+
+        Of a batch or a job that is an end more, its own end, its deletion; of a listener, an event or its deletion.
+        """
         bell = Bell()
         self._bells.setdefault(id_, set()).add(bell)
         if self._task is None or self._task.done():
@@ -120,11 +128,14 @@ Exchange = Annotated[Switchboard, Depends(_switchboard)]
 
 
 def _versions(ids: list[str]) -> dict[str, Version]:
-    """Return, for each of the batches and jobs that there is, what differs when something has ended."""
+    """Return, for each of the batches, jobs and listeners that there is, what differs when something has come."""
     batches = [id_ for id_ in ids if id_.startswith("bat_")]
     jobs = [id_ for id_ in ids if id_.startswith("job_")]
+    listeners = [id_ for id_ in ids if id_.startswith("lsn_")]
+    newest = select(Listener.id, func.max(ListenerEvent.id)).outerjoin(ListenerEvent).group_by(Listener.id)
     ended = (Batch.succeeded, Batch.failed, Batch.cancelled, Batch.total, Batch.finished_at, Batch.deleted_at)
     with db.transaction() as tx:
         found: list[Any] = list(tx.execute(select(Batch.id, *ended).where(Batch.id.in_(batches)))) if batches else []
         found += tx.execute(select(Job.id, Job.finished_at, Job.deleted_at).where(Job.id.in_(jobs))) if jobs else []
+        found += tx.execute(newest.where(Listener.id.in_(listeners))) if listeners else []
     return {row.id: row for row in found}

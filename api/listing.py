@@ -3,15 +3,16 @@
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Select
+from sqlalchemy import Select, literal_column
 
 from cleanplate.db import Transaction
-from cleanplate.models import ApiKey, Batch, Endpoint, Job
+from cleanplate.models import ApiKey, Batch, Delivery, Endpoint, Job
 from cleanplate.moments import Moment
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import Status, states_of
+from cleanplate.webhooks import DeliveryStatus, EventType
 
-Row = TypeVar("Row", Job, Batch, Endpoint, ApiKey)
+Row = TypeVar("Row", Job, Batch, Endpoint, Delivery, ApiKey)
 
 
 class Paging(BaseModel):
@@ -38,7 +39,14 @@ class JobFilters(BatchFilters):
     error_code: ErrorCode | None = None
 
 
-def filtered(query: Select[Row], model: type[Batch | Job], wanted: BatchFilters) -> Select[Row]:
+class DeliveryFilters(BatchFilters):
+    """Which deliveries; all that is given must hold."""
+
+    status: DeliveryStatus | None = None
+    event_type: EventType | None = None
+
+
+def filtered(query: Select[Row], model: type[Batch | Job | Delivery], wanted: BatchFilters) -> Select[Row]:
     """Return the query with what was asked for in it."""
     if wanted.created_after is not None:
         query = query.where(model.created_at > wanted.created_after)
@@ -49,6 +57,11 @@ def filtered(query: Select[Row], model: type[Batch | Job], wanted: BatchFilters)
         query = query.where(*(column == value for column, value in given.items() if value is not None))
         if wanted.status is not None:
             query = query.where(Job.state.in_(states_of(wanted.status)))
+    if isinstance(wanted, DeliveryFilters):
+        if wanted.event_type is not None:
+            query = query.where(Delivery.event_type == wanted.event_type)
+        if wanted.status is not None:
+            query = query.where(Delivery.state == literal_column(f"'{wanted.status}'"))
     return query
 
 

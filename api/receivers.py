@@ -2,13 +2,16 @@
 
 import base64
 import secrets
+from typing import Any
 
-from sqlalchemy import Boolean, literal_column
+from sqlalchemy import Boolean, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
-from cleanplate import ids, outbound, settings, vault
+from api.errors import Problem, not_found
+from cleanplate import endpoints, ids, outbound, settings, vault
 from cleanplate.db import Transaction
 from cleanplate.models import Endpoint
+from cleanplate.webhooks import EndpointChange
 
 SECRET_BYTES = 32
 
@@ -21,6 +24,53 @@ def new_secret() -> str:
 def check_url(url: str) -> None:
     """Raise ``outbound.ForbiddenUrl`` for an address that no webhook may go to."""
     outbound.check_url(url, settings.get().allow_private_networks)
+
+
+def is_off() -> Problem:
+    return Problem(409, "endpoint_disabled", "The endpoint is turned off or deleted: nothing is sent to it.")
+
+
+def is_one_off() -> Problem:
+    detail = "A batch or job named this address; it is turned off and on, and nothing else changes about it."
+    return Problem(409, "endpoint_one_off", detail)
+
+
+def get(tx: Transaction, tenant_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
+    """Return the tenant's endpoint of this id, locked until the end of ``tx`` if that is asked for.
+
+    Raises :class:`Problem` 404.
+    """
+    its = (Endpoint.id == endpoint_id, Endpoint.tenant_id == tenant_id, Endpoint.deleted_at.is_(None))
+    found = select(Endpoint).where(*its)
+    row = tx.scalars(found.with_for_update() if lock else found).first()
+    if row is None:
+        raise not_found("webhook endpoint")
+    return row
+
+
+def change(row: Endpoint, wanted: EndpointChange) -> None:
+    """Give a row, which is locked, the values that are asked for. Raises :class:`Problem` 409 for a one-off one's."""
+    if row.one_off and not (wanted.url is None and wanted.events is None):
+        raise is_one_off()
+    values: dict[str, Any] = {}
+    if wanted.url is not None:
+        values |= {"url": wanted.url, "failing_since": None}
+    if wanted.events is not None:
+        values["events"] = list(dict.fromkeys(wanted.events))
+    if wanted.enabled:
+        values |= endpoints.ON
+    elif wanted.enabled is False and row.enabled:
+        values |= endpoints.off("turned off by its owner")
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
+def rotate(row: Endpoint) -> str:
+    """Give a row, which is locked, a new secret; return it. The last one signs for a while, too."""
+    secret = new_secret()
+    row.previous_secret_encrypted, row.secret_encrypted = row.secret_encrypted, vault.seal(secret)
+    row.previous_secret_until = func.now() + endpoints.OVERLAP
+    return secret
 
 
 def create(tx: Transaction, tenant_id: str, url: str, events: list[str]) -> tuple[Endpoint, str]:
@@ -55,7 +105,7 @@ def one_off(tx: Transaction, tenant_id: str, url: str) -> tuple[str, str | None]
         row.on_conflict_do_update(
             index_elements=["tenant_id", "url"],
             index_where=Endpoint.one_off & Endpoint.deleted_at.is_(None),
-            set_={"enabled": True, "disabled_reason": None},
+            set_=endpoints.ON,
         ).returning(Endpoint.id, literal_column("xmax = 0", Boolean))  # a row that was there carries its updater's id
     ).one()
     return id_, secret if made else None

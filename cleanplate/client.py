@@ -19,10 +19,11 @@ from cleanplate.api_keys import ApiKey, NewApiKey
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.client_errors import UnusableAnswerError, refusal
 from cleanplate.client_out import WaysOut
+from cleanplate.client_webhooks import Webhooks
 from cleanplate.connection import Key
 from cleanplate.items import Item, NewBatch, NewItems, NewUpload, Upload
 from cleanplate.quoted import Quote
-from cleanplate.resources import Accepted, Batch, BatchOptions, Endpoint, Job, Page, Upstream
+from cleanplate.resources import Accepted, Batch, BatchOptions, Job, Page, Upstream
 from cleanplate.retrying import Retrying, RetryingBatch
 from cleanplate.states import InFlight
 
@@ -32,7 +33,7 @@ UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
 ARCHIVE_TIMEOUT = httpx.Timeout(3600.0, connect=5.0)
 
 
-class Client(WaysOut):
+class Client(WaysOut, Webhooks):
     """The calls of the API, each a method; all raise ``ClientError``."""
 
     def create_batch(self, options: BatchOptions) -> Batch:
@@ -162,11 +163,6 @@ class Client(WaysOut):
                 return self._ask("POST", "/v1/jobs", headers=key, timeout=timeout, **given)
 
         return self._create(Job, attempt)
-
-    def create_endpoint(self, url: str, events: Sequence[str] = ()) -> Endpoint:
-        """Register a receiver of webhooks; its ``secret`` is only in this answer."""
-        body = {"url": url, "events": list(events)}
-        return self._create(Endpoint, lambda key: self._ask("POST", "/v1/webhook-endpoints", json=body, headers=key))
 
     def create_api_key(self, wanted: NewApiKey) -> ApiKey:
         """Make a key of the same team; its ``key`` is only in this answer. Takes a key of scope ``admin``."""

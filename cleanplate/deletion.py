@@ -15,9 +15,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from cleanplate import db
 from cleanplate.db import Transaction
-from cleanplate.models import Batch, Delivery, Job
+from cleanplate.models import Batch, Delivery, DeliveryAttempt, Job
 
 PAGE: Final = 200
+FORGOTTEN: Final = "{}"
+"""What a delivery says of what is deleted."""
 
 
 def stored() -> tuple[ColumnElement[bool], ...]:
@@ -61,8 +63,11 @@ def mark_batch(tx: Transaction, batch_id: str) -> None:
 def forget_deliveries(tx: Transaction, subject_ids: Collection[str]) -> None:
     """Delete what webhooks told of these jobs or batches; what was not delivered yet is not any more."""
     pending = case((Delivery.state == "pending", "failed"), else_=Delivery.state)
-    told = update(Delivery).where(Delivery.subject_id.in_(subject_ids))
-    tx.execute(told.values(body="{}", state=pending).execution_options(synchronize_session=False))
+    told = update(Delivery).where(Delivery.subject_id.in_(subject_ids)).execution_options(synchronize_session=False)
+    tx.execute(told.values(body=FORGOTTEN, state=pending))
+    its = select(Delivery.id).where(Delivery.subject_id.in_(subject_ids))
+    answers = update(DeliveryAttempt).where(DeliveryAttempt.delivery_id.in_(its))
+    tx.execute(answers.values(answer=None).execution_options(synchronize_session=False))
 
 
 def carry_on(batch_id: str, seconds: float) -> None:

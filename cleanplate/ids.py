@@ -1,5 +1,6 @@
 """Public ids: a prefix that tells the kind, and a UUIDv7 in hex, so that ids sort by the time they were made."""
 
+from datetime import datetime
 from enum import StrEnum
 
 import uuid_utils
@@ -14,6 +15,7 @@ class Kind(StrEnum):
     ENDPOINT = "whe"
     EVENT = "evt"
     DELIVERY = "dlv"
+    LISTENER = "lsn"
     KEY = "key"
     TENANT = "ten"
 
@@ -21,3 +23,8 @@ class Kind(StrEnum):
 def new(kind: Kind) -> str:
     """Return a fresh id such as ``job_0198f2...``: 36 characters, sortable by time."""
     return f"{kind}_{uuid_utils.uuid7().hex}"
+
+
+def least(kind: Kind, at: datetime) -> str:
+    """Return what sorts before every id of ``kind`` that is made at this time or later, by the maker's clock."""
+    return f"{kind}_{max(0, int(at.timestamp() * 1000)):012x}"

@@ -1,64 +1,93 @@
-"""The outbox: what happened is written for every receiver in the transaction in which it happened."""
+"""The outbox: what happened is written for every receiver in the transaction in which it happened.
+
+For an endpoint that is turned off it is written as failed, so that it can be recovered when it is on again; for a
+listener, into rows that are gone when they were heard.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache, partial
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import Row, func, insert, literal_column, select
+from sqlalchemy import Row, func, insert, select
 
 from cleanplate import ids, queue, settings, shown
 from cleanplate.db import Transaction
-from cleanplate.models import Batch, Delivery, Endpoint, Job
+from cleanplate.models import Batch, Delivery, Endpoint, Job, Listener, ListenerEvent
 
-EVENTS = (
-    "job.succeeded",
-    "job.failed",
-    "job.cancelled",
-    "batch.completed",
-    "batch.cancelled",
-    "upstream.paused",
-    "upstream.resumed",
-    "webhook.test",
-)
+KEPT: Final = timedelta(days=30)
+"""How long deliveries are kept, with their attempts."""
+TURNED_OFF: Final = "the endpoint is turned off"
+HEARS: Final = Endpoint.deleted_at.is_(None) & (Endpoint.enabled | (Endpoint.disabled_at > func.now() - KEPT))
+
+
+class Told(NamedTuple):
+    """An event, and who is told of it."""
+
+    type: str
+    data: dict[str, Any]
+    endpoints: Sequence[Row[Any]]
+    listeners: Sequence[Row[str, str]]
 
 
 def jobs_ended(tx: Transaction, finals: Sequence[Job]) -> None:
     """Write ``job.succeeded``, ``job.failed`` or ``job.cancelled`` for whoever listens to each of ``finals``."""
     tenants = {job.tenant_id for job in finals}
-    if not tx.scalar(select(Endpoint.id).where(Endpoint.tenant_id.in_(tenants), Endpoint.enabled).limit(1)):
+    listeners = _listeners(tx, tenants)
+    if not listeners and not tx.scalar(select(Endpoint.id).where(Endpoint.tenant_id.in_(tenants), HEARS).limit(1)):
         return
     named = select(Batch.id, Batch.endpoint_id).where(Batch.id.in_({job.batch_id for job in finals if job.batch_id}))
     of_batch = {row.id: row.endpoint_id for row in tx.execute(named)}
-    endpoints = _enabled(tx, tenants, {*of_batch.values(), *(job.endpoint_id for job in finals)})
-    rows = []
+    endpoints = _endpoints(tx, tenants, {*of_batch.values(), *(job.endpoint_id for job in finals)})
+    told = []
     for job in finals:
         kind, its_own = f"job.{job.state}", {job.endpoint_id, of_batch.get(job.batch_id)}
         receivers = [one for one in endpoints if one.tenant_id == job.tenant_id and _hears(one, kind, its_own)]
-        if receivers:
+        streams = [one for one in listeners if one.tenant_id == job.tenant_id]
+        if receivers or streams:
             data = shown.job(job, settings.get().links_url).model_dump(mode="json")
-            rows += _deliveries(receivers, kind, data)
-    _write(tx, rows)
+            told.append(Told(kind, data, receivers, streams))
+    _write(tx, told)
 
 
 def publish(
-    tx: Transaction, tenant_id: str, event_type: str, data: dict[str, Any], endpoint_ids: Collection[str | None] = ()
+    tx: Transaction,
+    tenant_id: str,
+    event_type: str,
+    data: dict[str, Any],
+    endpoint_ids: Collection[str | None] = (),
+    *,
+    but: str | None = None,
 ) -> None:
     """Write one delivery for each endpoint that listens to ``event_type`` and for those named; hint after the commit.
 
     ``data`` is a thin Job or Batch without bytes. All deliveries of one event share its id, which receivers see as
-    ``webhook-id``.
+    ``webhook-id``. The endpoint ``but`` does not hear of it.
     """
-    endpoints = _enabled(tx, {tenant_id}, endpoint_ids)
-    _write(tx, _deliveries([one for one in endpoints if _hears(one, event_type, endpoint_ids)], event_type, data))
+    endpoints = _endpoints(tx, {tenant_id}, endpoint_ids)
+    receivers = [one for one in endpoints if one.id != but and _hears(one, event_type, endpoint_ids)]
+    _write(tx, [Told(event_type, data, receivers, _listeners(tx, {tenant_id}))])
 
 
-def _enabled(tx: Transaction, tenant_ids: Collection[str], named: Iterable[str | None]) -> Sequence[Row[Any]]:
-    """Return the enabled endpoints of these tenants, of the one-off ones only those that are named."""
+def test(tx: Transaction, tenant_id: str, endpoint_id: str) -> str:
+    """Write a ``webhook.test`` for this endpoint and for nobody else; return the id of its delivery."""
+    endpoints = [one for one in _endpoints(tx, {tenant_id}, {endpoint_id}) if one.id == endpoint_id]
+    data = {"id": endpoint_id, "message": "This is a test: your endpoint is reached."}
+    (delivery_id,) = _write(tx, [Told("webhook.test", data, endpoints, ())])
+    return delivery_id
+
+
+def _endpoints(tx: Transaction, tenant_ids: Collection[str], named: Iterable[str | None]) -> Sequence[Row[Any]]:
+    """Return the endpoints of these tenants, of the one-off ones only those that are named."""
     may = (~Endpoint.one_off) | Endpoint.id.in_({id_ for id_ in named if id_})
-    found = select(Endpoint.id, Endpoint.tenant_id, Endpoint.one_off, Endpoint.events)
-    return tx.execute(found.where(Endpoint.tenant_id.in_(tenant_ids), Endpoint.enabled, may)).all()
+    found = select(Endpoint.id, Endpoint.tenant_id, Endpoint.one_off, Endpoint.events, Endpoint.enabled)
+    return tx.execute(found.where(Endpoint.tenant_id.in_(tenant_ids), HEARS, may)).all()
+
+
+def _listeners(tx: Transaction, tenant_ids: Collection[str]) -> Sequence[Row[str, str]]:
+    mine = (Listener.tenant_id.in_(tenant_ids), Listener.expires_at > func.now())
+    return tx.execute(select(Listener.id, Listener.tenant_id).where(*mine)).all()
 
 
 def _hears(endpoint: Row[Any], event_type: str, named: Collection[str | None]) -> bool:
@@ -66,36 +95,30 @@ def _hears(endpoint: Row[Any], event_type: str, named: Collection[str | None]) -
     return listens or endpoint.id in named
 
 
-def _deliveries(receivers: Sequence[Row[Any]], event_type: str, data: dict[str, Any]) -> list[dict[str, Any]]:
-    event_id = ids.new(ids.Kind.EVENT)
-    body = to_json({"type": event_type, "timestamp": datetime.now(UTC).isoformat(), "data": data}).decode()
-    return [
-        {
-            "id": ids.new(ids.Kind.DELIVERY),
-            "tenant_id": endpoint.tenant_id,
-            "endpoint_id": endpoint.id,
-            "event_id": event_id,
-            "event_type": event_type,
-            "subject_id": data.get("id"),
-            "body": body,
-        }
-        for endpoint in receivers
-    ]
-
-
-def _write(tx: Transaction, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        tx.execute(insert(Delivery), rows)
-    for row in rows:
-        tx.after_commit(partial(queue.send, "notify", row["id"]))
-
-
-@lru_cache
-def due(limit: int) -> Any:
-    """Return the query for the ids of deliveries whose next try is due, the most overdue first."""
-    return (
-        select(Delivery.id)
-        .where(Delivery.state == literal_column("'pending'"), Delivery.due_at <= func.now())
-        .order_by(Delivery.due_at)
-        .limit(literal_column(str(int(limit))))
-    )
+def _write(tx: Transaction, told: Iterable[Told]) -> list[str]:
+    """Write what is told, hint at what is to be sent, and return the ids of the deliveries."""
+    deliveries: list[dict[str, Any]] = []
+    heard: list[dict[str, Any]] = []
+    for event_type, data, endpoints, listeners in told:
+        said = {"type": event_type, "timestamp": datetime.now(UTC).isoformat(), "data": data}
+        event = {"event_id": ids.new(ids.Kind.EVENT), "event_type": event_type, "body": to_json(said).decode()}
+        heard += [{**event, "listener_id": listener.id} for listener in listeners]
+        deliveries += [
+            {
+                **event,
+                "id": ids.new(ids.Kind.DELIVERY),
+                "tenant_id": endpoint.tenant_id,
+                "endpoint_id": endpoint.id,
+                "subject_id": data.get("id"),
+                "state": "pending" if endpoint.enabled else "failed",
+                "last_error": None if endpoint.enabled else TURNED_OFF,
+            }
+            for endpoint in endpoints
+        ]
+    if heard:
+        tx.execute(insert(ListenerEvent), heard)
+    if deliveries:
+        tx.execute(insert(Delivery), deliveries)
+    if first := next((row["id"] for row in deliveries if row["state"] == "pending"), None):
+        tx.after_commit(partial(queue.send, "notify", first))  # one for all: who hears it looks what is due
+    return [row["id"] for row in deliveries]

@@ -212,9 +212,10 @@ FinalizeOutcome = Stored | Unusable | Rejected | TryLater
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver answered 2xx."""
+    """The receiver answered 2xx; ``answer`` is how its body begins."""
 
     status: int
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,7 @@ class Undelivered:
     status: int | None = None
     gone: bool = False
     retry_after: float | None = None
+    answer: str | None = None
 
 
 NotifyOutcome = Delivered | Undelivered

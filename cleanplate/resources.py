@@ -210,9 +210,15 @@ class Endpoint(BaseModel):
     events: list[str]
     enabled: bool
     disabled_reason: str | None
+    disabled_at: datetime | None = None
+    failing_since: datetime | None = Field(
+        None, description="When the first of the tries failed since the last success; after 5 days it is turned off."
+    )
     one_off: bool
     created_at: datetime
-    secret: str | None = Field(None, description="Verifies deliveries; only in the answer that creates the endpoint.")
+    secret: str | None = Field(
+        None, description="Verifies deliveries; only in the answer that creates the endpoint or rotates its secret."
+    )
 
 
 class UpstreamAccount(BaseModel):

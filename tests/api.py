@@ -44,12 +44,14 @@ def _read_anew() -> None:
 def serving() -> Iterator[str]:
     """Serve the API by the settings as they are now; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(), http=Patient, log_config=None, lifespan="off"))
+    app = create_app()
+    server = uvicorn.Server(uvicorn.Config(app, http=Patient, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
         servers.wait_until(lambda: server.started)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        servers.wait_until(lambda: app.state.switchboard.idle)
     finally:
         server.should_exit = True
         thread.join()

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from cleanplate import accounts, ids, vault
 from cleanplate.db import Transaction
 from cleanplate.ids import Kind
-from cleanplate.models import Account, Attempt, Batch, Endpoint, Job, JobEvent, Tenant, Worker
+from cleanplate.models import Account, Attempt, Batch, Delivery, Endpoint, Job, JobEvent, Tenant, Worker
 from cleanplate.states import HOLDS_SLOT, LEASED, UNSENT, State
 from worker import capacity
 
@@ -47,19 +47,26 @@ def worker(tx: Session, id_: str = WORKER, *, lease_seconds: float = 60.0) -> st
 
 def endpoint(tx: Session, url: str = "http://127.0.0.1:9/hook", **columns: Any) -> str:
     """Make a receiver of webhooks that knows ``SIGNING_SECRET``; ``CLEANPLATE_SECRET_KEYS`` has to be set."""
-    return _bare_endpoint(tx, url=url, secret_encrypted=vault.seal(SIGNING_SECRET), **columns)
+    return bare_endpoint(tx, url=url, secret_encrypted=vault.seal(SIGNING_SECRET), **columns)
 
 
 def deaf_endpoint(tx: Session, **columns: Any) -> str:
     """Make a receiver of webhooks that nothing will be sent to, so that no key is needed."""
-    return _bare_endpoint(tx, url=f"http://127.0.0.1:9/{ids.new(Kind.ENDPOINT)}", secret_encrypted="-", **columns)
+    return bare_endpoint(tx, url=f"http://127.0.0.1:9/{ids.new(Kind.ENDPOINT)}", secret_encrypted="-", **columns)
 
 
-def _bare_endpoint(tx: Session, **columns: Any) -> str:
+def bare_endpoint(tx: Session, **columns: Any) -> str:
+    """Make an endpoint of just these columns."""
     id_ = ids.new(Kind.ENDPOINT)
     tx.add(Endpoint(**{"id": id_, "tenant_id": tenant(tx), **columns}))
     tx.flush()
     return id_
+
+
+def due_deliveries(tx: Session) -> list[str]:
+    """Return the deliveries of which a try is due, in the order of their ids."""
+    its = (Delivery.state == "pending", Delivery.due_at <= func.now())
+    return list(tx.scalars(select(Delivery.id).where(*its).order_by(Delivery.id)))
 
 
 def batch(tx: Session, total: int = 1, *, sealed: bool = True, **columns: Any) -> str:

@@ -21,7 +21,7 @@ from cleanplate.storage import StoreError, open_store
 from worker.conveyor import Conveyor
 from worker.finalize import finalize, warm_up
 from worker.importing import import_pair
-from worker.notify import notify
+from worker.notifier import Notifier, notify
 from worker.sweep import Sweeper
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,20 @@ class SweepStep(bootsteps.StartStopStep):
         self._sweeper.end()
 
 
+class NotifyStep(bootsteps.StartStopStep):
+    """Runs the notifier on a thread; the worker's messages only ring its bell."""
+
+    def include_if(self, worker: Any) -> bool:
+        return _consumes(worker, queue.NOTIFY)
+
+    def start(self, _worker: Any) -> None:
+        self._notifier = Notifier(die)
+        self._notifier.start()
+
+    def stop(self, _worker: Any) -> None:
+        self._notifier.end()
+
+
 def _worker_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
 
@@ -114,4 +128,4 @@ def _setup_logging(**_: Any) -> None:
     logs.setup(settings.get().log_level)
 
 
-app.steps["worker"].update({ConveyorStep, SweepStep})
+app.steps["worker"].update({ConveyorStep, NotifyStep, SweepStep})

@@ -1,22 +1,19 @@
-"""Notify: one signed POST a delivery, retried by a schedule that is data.
+"""Notify: one signed POST of a delivery, and what its answer means. The schedule of the tries is data.
 
-At least once: the try is counted before it is made, and the same ``webhook-id`` goes with every try. Signatures are
-those of Standard Webhooks.
+Signatures are those of Standard Webhooks, and the same ``webhook-id`` goes with every try of an event.
 """
 
+import email.utils
 import logging
 import math
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, assert_never
+from typing import Final
 
 import httpx
-from sqlalchemy import Update, func, select, update
-from standardwebhooks import Webhook
 
-from cleanplate import db, outbound, settings, vault
-from cleanplate.models import Delivery, Endpoint
+from cleanplate import outbound, settings, signing, vault
 from cleanplate.outcomes import Delivered, NotifyOutcome, Undelivered
 
 log = logging.getLogger(__name__)
@@ -29,119 +26,95 @@ SCHEDULE: Final = tuple(
 
 JITTER: Final = 0.1
 TIMEOUT_SECONDS: Final = 15.0
-WORK_SECONDS: Final = 60.0
+ANSWER_KEPT: Final = 1024
+"""How many bytes of an answer the books keep; up to ``outbound.ANSWER_BYTES`` are read."""
+ASKS_FOR_TIME: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What one try needs."""
+    """What one try needs. ``number`` counts the tries, ``nth`` those of the schedule: it begins anew on request.
+
+    ``secrets`` are sealed, the one in use first. ``began_at`` is by the database's clock: receivers refuse a signature
+    whose time is wrong by minutes, and this machine's clock may be.
+    """
 
     delivery_id: str
-    endpoint_id: str
     event_id: str
-    body: str
-    tries: int
+    endpoint_id: str
+    tenant_id: str
     url: str
-    sealed_secret: str
+    secrets: tuple[str, ...]
+    body: str
+    number: int
+    nth: int
+    began_at: datetime
 
-
-def notify(delivery_id: str) -> None:
-    """Make one try for a delivery that is due."""
-    with db.transaction() as tx:
-        letter = _begin(tx, delivery_id)
-    if letter is None:
-        return
-    outcome = deliver(letter)
-    with db.transaction() as tx:
-        _settle(tx, letter, outcome)
-
-
-def _begin(tx: db.Transaction, delivery_id: str) -> Letter | None:
-    begun = tx.execute(
-        update(Delivery)
-        .where(Delivery.id == delivery_id, Delivery.state == "pending", Delivery.due_at <= func.now())
-        .values(tries=Delivery.tries + 1, due_at=func.now() + timedelta(seconds=WORK_SECONDS))
-        .returning(Delivery.endpoint_id, Delivery.event_id, Delivery.body, Delivery.tries)
-    ).one_or_none()
-    if begun is None:
-        return None
-    endpoint = tx.execute(select(Endpoint).where(Endpoint.id == begun.endpoint_id)).scalar_one()
-    if not endpoint.enabled:
-        tx.execute(_ended(delivery_id, "failed", None, "the endpoint is turned off"))
-        return None
-    sealed = endpoint.secret_encrypted
-    return Letter(delivery_id, endpoint.id, begun.event_id, begun.body, begun.tries, endpoint.url, sealed)
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells this try from all others."""
+        return self.delivery_id, self.number
 
 
 def deliver(letter: Letter) -> NotifyOutcome:
     """POST the letter once. Any answer but 2xx is a failure; redirects are not followed."""
-    now = datetime.now(UTC)
     try:
-        signer = Webhook(vault.open_sealed(letter.sealed_secret))
+        secrets = [vault.open_sealed(sealed) for sealed in letter.secrets]
     except vault.VaultError as error:
         return Undelivered(f"it could not be signed: {error}")
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "Cleanplate-Webhooks",
-        "webhook-id": letter.event_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": signer.sign(letter.event_id, now, letter.body),
-    }
+    headers = signing.headers(letter.event_id, letter.began_at, letter.body, secrets)
     try:
         with (
             outbound.client(settings.get().allow_private_networks, timeout_seconds=TIMEOUT_SECONDS) as client,
             client.stream("POST", letter.url, content=letter.body.encode(), headers=headers) as response,
         ):
-            outbound.read_limited(response)
-            return _meaning(response)
+            return _meaning(response, outbound.read_limited(response))
     except (outbound.ForbiddenAddress, outbound.ForbiddenUrl) as error:
         return Undelivered(f"refused to connect: {error}")
     except httpx.HTTPError as error:
         return Undelivered(f"no answer ({type(error).__name__})")
+    except Exception as error:  # whatever a receiver brings about is its own failed try, and nobody else's
+        log.exception("%s could not be sent", letter.delivery_id)
+        return Undelivered(f"no answer ({type(error).__name__})")
 
 
-def _meaning(response: httpx.Response) -> NotifyOutcome:
-    status = response.status_code
+def _meaning(response: httpx.Response, body: bytes) -> NotifyOutcome:
+    status, answer = response.status_code, _as_text(body)
     if response.is_success:
-        return Delivered(status)
-    wait = _retry_after(response) if status in {429, 503} else None
-    return Undelivered(f"the receiver answered {status}", status, gone=status == httpx.codes.GONE, retry_after=wait)
+        return Delivered(status, answer)
+    wait = _retry_after(response.headers) if status in ASKS_FOR_TIME else None
+    gone = status == httpx.codes.GONE
+    return Undelivered(f"the receiver answered {status}", status, gone=gone, retry_after=wait, answer=answer)
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _as_text(body: bytes) -> str:
+    """Return the beginning of a body as text that PostgreSQL takes: it has no character 0."""
+    return body[:ANSWER_KEPT].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Return the seconds that are asked for, at most the schedule's longest step; a date counts from the answer's own.
+
+    Raises nothing: what makes no sense asks for nothing.
+    """
+    asked = headers.get("retry-after", "")
     try:
-        seconds = float(response.headers.get("retry-after", ""))
+        seconds = float(asked)
     except ValueError:
-        return None
+        until, now = _date(asked), _date(headers.get("date", "")) or datetime.now(UTC)
+        seconds = (until - now).total_seconds() if until else math.nan
     return min(seconds, SCHEDULE[-1].total_seconds()) if math.isfinite(seconds) else None
 
 
-def _settle(tx: db.Transaction, letter: Letter, outcome: NotifyOutcome) -> None:
-    match outcome:
-        case Delivered(status):
-            tx.execute(_ended(letter.delivery_id, "delivered", status, None))
-        case Undelivered(detail, status, gone=True):
-            tx.execute(_ended(letter.delivery_id, "failed", status, detail))
-            off = {"enabled": False, "disabled_reason": "the receiver answered 410 Gone"}
-            tx.execute(update(Endpoint).where(Endpoint.id == letter.endpoint_id).values(off))
-        case Undelivered(detail, status) if letter.tries > len(SCHEDULE):
-            tx.execute(_ended(letter.delivery_id, "failed", status, detail))
-        case Undelivered(detail, status, retry_after=wait):
-            log.warning("%s to %s: %s (try %s)", letter.delivery_id, letter.endpoint_id, detail, letter.tries)
-            due = func.now() + pause(letter.tries, wait)
-            values = {"due_at": due, "last_status": status, "last_error": detail}
-            tx.execute(update(Delivery).where(Delivery.id == letter.delivery_id).values(values))
-        case _:
-            assert_never(outcome)
+def _date(text: str) -> datetime | None:
+    try:
+        said = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return said if said.tzinfo else said.replace(tzinfo=UTC)
 
 
-def pause(tries: int, retry_after: float | None) -> timedelta:
-    """Return how long to wait after ``tries`` failed tries: the schedule's step with jitter, or longer when asked."""
-    step = SCHEDULE[tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 -- spreads load, guards nothing
+def pause(nth: int, retry_after: float | None) -> timedelta:
+    """Return how long to wait after ``nth`` failed tries: the schedule's step with jitter, or longer when asked."""
+    step = SCHEDULE[nth - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 -- spreads load, guards nothing
     return max(step, timedelta(seconds=retry_after or 0.0))
-
-
-def _ended(delivery_id: str, state: str, status: int | None, error: str | None) -> Update:
-    delivered = func.now() if state == "delivered" else None
-    values = {"state": state, "last_status": status, "last_error": error, "delivered_at": delivered}
-    return update(Delivery).where(Delivery.id == delivery_id, Delivery.state == "pending").values(values)

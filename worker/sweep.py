@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
 
-from cleanplate import cancel, db, deletion, holding, idempotency, jobs, outbox, queue, settings
+from cleanplate import cancel, db, deletion, holding, idempotency, jobs, queue, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job, Upload, Worker
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import Hold, State
 from cleanplate.storage import Store, StoreError, open_store
-from worker import budget, importing
+from worker import budget, deliveries, importing
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
@@ -81,7 +81,6 @@ class Sweeper(threading.Thread):
                 raise
 
     def _round(self) -> None:
-        told = queue.waiting(queue.NOTIFY)
         importing_told = queue.waiting(queue.IMPORT)
         with db.transaction() as tx:
             if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('cleanplate.sweep'))")):
@@ -90,8 +89,8 @@ class Sweeper(threading.Thread):
             decide_unconfirmed(tx, settings.get().unconfirmed_policy, settings.get().max_submits)
             forget_dead_workers(tx)
             tx.execute(OLD_KEYS)
-            forgotten = forgotten_results(tx, HERE if told is None else BATCH)
-            deliveries = () if told is None or told >= BATCH else tx.scalars(outbox.due(BATCH - told)).all()
+            tx.execute(deliveries.outlived())
+            forgotten = forgotten_results(tx, HERE if importing_told is None else BATCH)
             cancelling = tx.scalars(cancel.unheeded()).all()
             deleting = tx.scalars(deletion.unfinished()).all()
             room = 0 if importing_told is None else IMPORTS_WAITING - importing_told
@@ -107,8 +106,6 @@ class Sweeper(threading.Thread):
         for batch_id, hold in held:
             tend = holding.carry_on if hold == Hold.RELEASE else budget.tend
             tend(batch_id, HOLD_SECONDS / len(held))
-        for delivery_id in deliveries:
-            queue.send("notify", delivery_id)
         for job_id in imports:
             queue.send("import", job_id)
         here = [job_id for job_id, aged in forgotten if aged or not queue.send("finalize", job_id)]

@@ -4,12 +4,13 @@ import sys
 
 import typer
 
-from cleanplate.cli import keys, tenants, upstream
+from cleanplate.cli import keys, tenants, upstream, webhooks
 from cleanplate.cli.cancel import cancel
 from cleanplate.cli.demo.command import demo
 from cleanplate.cli.doctor import doctor
 from cleanplate.cli.erase import erase
 from cleanplate.cli.exits import Code
+from cleanplate.cli.listen import listen
 from cleanplate.cli.operate import healthcheck, migrate
 from cleanplate.cli.release import release
 from cleanplate.cli.retry import retry
@@ -24,11 +25,12 @@ main = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they would print local variables, and with them keys
 )
-for command in (demo, up, erase, watch, download, cancel, release, retry, doctor, migrate, healthcheck):
+for command in (demo, up, erase, watch, download, cancel, release, retry, listen, doctor, migrate, healthcheck):
     main.command()(command)
 main.add_typer(keys.app, name="keys")
 main.add_typer(tenants.app, name="tenants")
 main.add_typer(upstream.app, name="upstream")
+main.add_typer(webhooks.app, name="webhooks")
 
 
 def program() -> None:

@@ -1,6 +1,5 @@
 """``cleanplate keys``: API keys, made and revoked by whoever may write to the database."""
 
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 from cleanplate.api_keys import Scope
 from cleanplate.cli.database import database
 from cleanplate.cli.exits import Code
+from cleanplate.cli.table import moment, print_table
 
 app = typer.Typer(help="Make, list and revoke API keys. Works on the database, not over the API.", no_args_is_help=True)
 
@@ -49,17 +49,17 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON array."
                 "tenant": tenant.name,
                 "name": key.name,
                 "scope": key.scope,
-                "created_at": _time(key.created_at),
-                "expires_at": _time(key.expires_at),
-                "last_used_at": _time(key.last_used_at),
-                "revoked_at": _time(key.revoked_at),
+                "created_at": moment(key.created_at),
+                "expires_at": moment(key.expires_at),
+                "last_used_at": moment(key.last_used_at),
+                "revoked_at": moment(key.revoked_at),
             }
             for key, tenant in tenants.list_keys(tx)
         ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     elif rows:
-        _print_table(rows)
+        print_table(rows)
     else:
         typer.echo("there are no keys yet; `cleanplate keys create` makes one", err=True)
 
@@ -84,19 +84,3 @@ def fernet() -> None:
     from cryptography.fernet import Fernet
 
     typer.echo(Fernet.generate_key().decode())
-
-
-def _time(at: datetime | None) -> str | None:
-    return at.isoformat(timespec="seconds") if at else None
-
-
-def _print_table(rows: list[dict[str, str | None]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0], box=box.SIMPLE)
-    for row in rows:
-        table.add_row(*(value or "" for value in row.values()))
-    wide = None if sys.stdout.isatty() else 200  # a file or pipe has no edge to wrap at
-    Console(markup=False, width=wide).print(table)

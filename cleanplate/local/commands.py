@@ -44,8 +44,8 @@ def finalizer(processes: int) -> list[str]:
 
 
 def notifier() -> list[str]:
-    """Deliver webhooks, in threads, for they mostly wait."""
-    return _worker("notifier", queue="notify", pool=["-P", "threads", "-c", "8"])
+    """Deliver webhooks: one process, with threads of its own for the tries, for they mostly wait."""
+    return _worker("notifier", queue="notify", pool=["-P", "solo"])
 
 
 def simulator(

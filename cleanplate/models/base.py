@@ -10,6 +10,7 @@ from sqlalchemy.orm import DeclarativeBase
 from cleanplate.states import Hold, InFlight, State
 
 NOW = text("now()")
+CLOCK = text("clock_timestamp()")
 EMPTY = text("'{}'::jsonb")
 NOTHING = text("'[]'::jsonb")
 

@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cleanplate.models.base import NOTHING, NOW, Base
+from cleanplate.models.base import CLOCK, NOTHING, NOW, Base
 
 ONE_OFF = text("one_off AND deleted_at IS NULL")
+UNDELIVERED = text("state <> 'delivered'")
 
 
 class Tenant(Base):
@@ -49,7 +50,9 @@ class ApiKey(Base):
 class Endpoint(Base):
     """A receiver of webhooks. A ``one_off`` endpoint was named by a batch or job and hears of nothing else.
 
-    A deleted one is kept, disabled: what was delivered to it still refers to it.
+    A deleted one is kept, disabled: what was delivered to it still refers to it. ``failing_since`` is when the first of
+    the tries failed of which none since then was answered with success; it is null while all is well. Turned on and off
+    by :mod:`cleanplate.endpoints`.
     """
 
     __tablename__ = "endpoints"
@@ -59,9 +62,13 @@ class Endpoint(Base):
     url: Mapped[str]
     events: Mapped[list[Any]] = mapped_column(server_default=NOTHING)
     secret_encrypted: Mapped[str]
+    previous_secret_encrypted: Mapped[str | None]
+    previous_secret_until: Mapped[datetime | None]  # both sign until then
     one_off: Mapped[bool] = mapped_column(server_default=text("false"))
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    disabled_at: Mapped[datetime | None]
     disabled_reason: Mapped[str | None]
+    failing_since: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     deleted_at: Mapped[datetime | None]
 
@@ -72,7 +79,10 @@ class Endpoint(Base):
 
 
 class Delivery(Base):
-    """The outbox: one row an event and endpoint, written with the transition that it tells of."""
+    """The outbox: one row an event and endpoint, written with the transition that it tells of.
+
+    For an endpoint that is turned off it is written as failed, so that it can be recovered.
+    """
 
     __tablename__ = "deliveries"
 
@@ -85,6 +95,7 @@ class Delivery(Base):
     body: Mapped[str]
     state: Mapped[str] = mapped_column(server_default="pending")
     tries: Mapped[int] = mapped_column(server_default="0")
+    tries_before: Mapped[int] = mapped_column(server_default="0")  # it was sent again: the schedule counts from here
     due_at: Mapped[datetime] = mapped_column(server_default=NOW)
     last_status: Mapped[int | None]
     last_error: Mapped[str | None]
@@ -93,7 +104,57 @@ class Delivery(Base):
 
     __table_args__ = (
         CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
-        Index("ix_deliveries_due", "due_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_line", "endpoint_id", "due_at", postgresql_where=text("state = 'pending'")),
         Index("ix_deliveries_endpoint", "endpoint_id", "id"),
+        Index("ix_deliveries_endpoint_type", "endpoint_id", "event_type", "id"),
+        Index("ix_deliveries_endpoint_open", "endpoint_id", "state", "id", postgresql_where=UNDELIVERED),
         Index("ix_deliveries_subject", "subject_id"),
     )
+
+
+class DeliveryAttempt(Base):
+    """One try of a delivery, and what the receiver answered; gone with the delivery.
+
+    ``status`` is null when there was no HTTP answer, ``duration_ms`` while the try is under way or when its worker
+    died. ``answer`` is the beginning of the answer's body as text.
+    """
+
+    __tablename__ = "delivery_attempts"
+
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+    duration_ms: Mapped[int | None]
+    status: Mapped[int | None]
+    error: Mapped[str | None]
+    answer: Mapped[str | None]
+
+
+class Listener(Base):
+    """Somebody who asks for a tenant's events, until the lease ends that every question renews."""
+
+    __tablename__ = "listeners"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_listeners_tenant", "tenant_id"),)
+
+
+class ListenerEvent(Base):
+    """An event that a listener has not heard yet.
+
+    ``given`` is the number of the answer that it was in: the question that has this number deletes it.
+    """
+
+    __tablename__ = "listener_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    listener_id: Mapped[str] = mapped_column(ForeignKey("listeners.id", ondelete="CASCADE"))
+    event_id: Mapped[str]
+    event_type: Mapped[str]
+    body: Mapped[str]
+    given: Mapped[int | None]
+
+    __table_args__ = (Index("ix_listener_events_listener", "listener_id", "id"),)

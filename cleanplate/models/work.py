@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cleanplate.models.base import EMPTY, NOTHING, NOW, Base, names
+from cleanplate.models.base import CLOCK, EMPTY, NOTHING, NOW, Base, names
 from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, Hold, InFlight, State
 
 UNSEEN = (State.IMPORTING, State.FAILED, State.CANCELLED)
@@ -216,7 +216,7 @@ class JobEvent(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
-    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    at: Mapped[datetime] = mapped_column(server_default=CLOCK)
     state: Mapped[str]
     reason: Mapped[str]
     worker: Mapped[str | None]

@@ -75,9 +75,12 @@ def mine(owner: httpx.Client) -> dict[str, str]:
         "job_id": owner.post("/v1/jobs", files=PAIR),
         "batch_id": owner.post("/v1/batches", files={"options": (None, '{"seal": false}')}),
         "endpoint_id": owner.post("/v1/webhook-endpoints", json={"url": "https://example.com/"}),
+        "listener_id": owner.post("/v1/listeners"),
         "key_id": owner.post("/v1/api-keys", json={"name": "x"}),
     }
-    return {name: response.raise_for_status().json()["id"] for name, response in made.items()}
+    found = {name: response.raise_for_status().json()["id"] for name, response in made.items()}
+    tested = owner.post(f"/v1/webhook-endpoints/{found['endpoint_id']}/test")
+    return {**found, "delivery_id": tested.raise_for_status().json()["id"]}
 
 
 @each([call for call in CALLS if "{" in call.path])

@@ -45,7 +45,8 @@ def test_who_asked_for_the_event_or_for_all_hears_of_it() -> None:
     )
     endpoint(events=["job.succeeded"])
     endpoint(events=["job"])
-    endpoint(enabled=False)
+    endpoint(enabled=False, disabled_at=func.now() - timedelta(days=31))
+    endpoint(deleted_at=func.now())
     endpoint(one_off=True)
     publish()
     assert heard() == {everything, this, both}
@@ -59,9 +60,25 @@ def test_another_tenant_hears_of_nothing() -> None:
     assert heard() == set()
 
 
-def test_who_is_named_hears_of_it_once_whatever_it_asked_for_unless_it_is_turned_off() -> None:
-    one_off, off, listener = endpoint(one_off=True), endpoint(one_off=True, enabled=False), endpoint()
-    publish(named=(one_off, off, listener, one_off, None))
+def test_for_an_endpoint_that_is_off_it_is_written_as_failed_so_that_it_can_be_recovered(hints: Hints) -> None:
+    endpoint(enabled=False, disabled_at=func.now())
+    publish()
+    (kept,) = deliveries()
+    assert (kept.state, kept.last_error, hints) == ("failed", "the endpoint is turned off", [])
+
+
+def test_a_test_is_for_its_endpoint_alone(hints: Hints) -> None:
+    _, tested = endpoint(), endpoint(events=["job.failed"])
+    with db.transaction() as tx:
+        delivery_id = outbox.test(tx, rows.TENANT, tested)
+    (delivery,) = deliveries()
+    assert (delivery.id, delivery.endpoint_id, delivery.event_type) == (delivery_id, tested, "webhook.test")
+    assert hints == [("notify", delivery_id)]
+
+
+def test_who_is_named_hears_of_it_once_whatever_it_asked_for() -> None:
+    one_off, listener = endpoint(one_off=True), endpoint()
+    publish(named=(one_off, listener, one_off, None))
     assert sorted(delivery.endpoint_id for delivery in deliveries()) == sorted([one_off, listener])
 
 
@@ -82,8 +99,9 @@ def test_all_deliveries_of_one_event_share_its_id_and_its_body() -> None:
         assert datetime.fromisoformat(said["timestamp"]).utcoffset() == timedelta(0)
 
 
-def test_a_delivery_is_hinted_at_once_it_is_there(hints: Hints) -> None:
-    endpoint()
+def test_deliveries_are_hinted_at_by_one_message_once_they_are_there(hints: Hints) -> None:
+    for _ in range(3):
+        endpoint()
     with db.transaction() as tx:
         outbox.publish(tx, rows.TENANT, "webhook.test", {})
         assert hints == []
@@ -154,31 +172,3 @@ def test_a_step_on_the_way_is_no_event() -> None:
         jobs.claim(tx, "w1", 1)
         jobs.apply(tx, [Change(job_id, frozenset({State.CLAIMED}), State.QUEUED, "back")])
     assert deliveries() == []
-
-
-def test_what_is_due_comes_most_overdue_first_and_what_ended_or_waits_does_not_come() -> None:
-    receiver = endpoint()
-    with db.transaction() as tx:
-        for name, state, seconds in (
-            ("dlv_1", "pending", -1),
-            ("dlv_2", "pending", -60),
-            ("dlv_3", "pending", 60),
-            ("dlv_4", "delivered", -60),
-            ("dlv_5", "failed", -60),
-            ("dlv_6", "pending", -30),
-        ):
-            tx.add(
-                Delivery(
-                    id=name,
-                    tenant_id=rows.TENANT,
-                    endpoint_id=receiver,
-                    event_id="evt_1",
-                    event_type="webhook.test",
-                    body="{}",
-                    state=state,
-                    due_at=func.now() + timedelta(seconds=seconds),
-                )
-            )
-        tx.flush()
-        assert tx.scalars(outbox.due(10)).all() == ["dlv_2", "dlv_6", "dlv_1"]
-        assert tx.scalars(outbox.due(2)).all() == ["dlv_2", "dlv_6"]

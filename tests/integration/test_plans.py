@@ -9,12 +9,12 @@ from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from api import events, receipts, retry, usage
-from cleanplate import batches, cancel, db, deletion, holding, jobs, order, outbox
+from cleanplate import batches, cancel, db, deletion, holding, jobs, order
 from cleanplate.models import Job
 from cleanplate.retrying import Retrying
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
-from worker import budget, capacity, importing, purge, seating
+from worker import budget, capacity, deliveries, importing, purge, seating
 
 MANY = 20_000
 OPEN_ACCOUNTS = capacity.open_accounts("w9", frozenset({"default", "second"}))
@@ -27,7 +27,10 @@ STATE = """
 """
 FILL = (
     "INSERT INTO tenants (id, name) SELECT 'ten_' || n, n FROM generate_series(0, 3) n",
-    "INSERT INTO endpoints (id, tenant_id, url, secret_encrypted) VALUES ('whe_1', 'ten_1', 'http://x', '-')",
+    """
+    INSERT INTO endpoints (id, tenant_id, url, secret_encrypted)
+    SELECT 'whe_' || n, 'ten_1', 'http://x', '-' FROM generate_series(0, 4999) n
+    """,
     """
     INSERT INTO batches (id, tenant_id, finish_tag, finished_at, cancelling, budget_credits, hold)
     SELECT 'bat_' || n, 'ten_1', n, CASE WHEN n > 20 THEN now() END, CASE WHEN n % 5 = 0 THEN 'finish' END,
@@ -54,7 +57,8 @@ FILL = (
     """,
     f"""
     INSERT INTO deliveries (id, tenant_id, endpoint_id, event_id, event_type, body, state, due_at)
-    SELECT 'dlv_' || n, 'ten_1', 'whe_1', 'evt_' || n, 'job.failed', '{{}}',
+    SELECT 'dlv_' || lpad(to_hex(CAST(1000 * extract(epoch FROM now()) AS bigint) + n), 12, '0'),
+           'ten_1', 'whe_' || n % 50, 'evt_' || n, 'job.failed', '{{}}',
            CASE n % 100 WHEN 0 THEN 'pending' ELSE 'delivered' END, now() - interval '1 s' * n
     FROM generate_series(1, {MANY}) n
     """,
@@ -146,7 +150,13 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
         pytest.param(holding.held("bat_1", 100), "ix_jobs_held", id="what is held of one"),
         pytest.param(retry.retriable("bat_1", "job_00010000", Retrying()), "ix_jobs_batch", id="what is retried"),
         pytest.param(retry.retriable("bat_1", "job_00010000", Retrying()), "uq_jobs_parent", id="what was retried"),
-        pytest.param(outbox.due(200), "ix_deliveries_due", id="deliveries"),
+        pytest.param(deliveries.waiting(), "ix_deliveries_line", id="the endpoints that have deliveries due"),
+        pytest.param(
+            deliveries._begin().params(endpoint_ids=["whe_1", "whe_2"], most=[3, 1]),
+            "ix_deliveries_line",
+            id="what is due to an endpoint",
+        ),
+        pytest.param(deliveries.outlived(), "pk_deliveries", id="deliveries that were kept for long enough"),
         pytest.param(
             select(Job).where(Job.batch_id == "bat_1", Job.id > "job_00010000").order_by(Job.id).limit(50),
             "ix_jobs_batch",

@@ -9,12 +9,14 @@ from api import (
     batches,
     cancel,
     deletion,
+    deliveries,
     endpoints,
     events,
     health,
     history,
     jobs,
     keys,
+    listeners,
     release,
     results,
     retry,
@@ -35,12 +37,14 @@ ROUTES = [
         batches,
         cancel,
         deletion,
+        deliveries,
         endpoints,
         events,
         health,
         history,
         jobs,
         keys,
+        listeners,
         release,
         results,
         retry,
@@ -105,7 +109,17 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "POST /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints",
         "GET /v1/webhook-endpoints/{endpoint_id}",
+        "PATCH /v1/webhook-endpoints/{endpoint_id}",
         "DELETE /v1/webhook-endpoints/{endpoint_id}",
+        "POST /v1/webhook-endpoints/{endpoint_id}/rotate-secret",
+        "POST /v1/webhook-endpoints/{endpoint_id}/test",
+        "POST /v1/webhook-endpoints/{endpoint_id}/recover",
+        "GET /v1/webhook-endpoints/{endpoint_id}/deliveries",
+        "POST /v1/listeners",
+        "GET /v1/listeners/{listener_id}/events",
+        "DELETE /v1/listeners/{listener_id}",
+        "GET /v1/deliveries/{delivery_id}",
+        "POST /v1/deliveries/{delivery_id}/redeliver",
         "POST /v1/api-keys",
         "GET /v1/api-keys",
         "GET /v1/api-keys/{key_id}",
@@ -160,7 +174,10 @@ def test_every_write_says_that_a_read_only_key_is_refused() -> None:
             assert "403" in operation["responses"], name
 
 
-HARMLESS_WHEN_REPEATED = {"revoke_api_key", "seal_batch", "cancel_job", "cancel_batch", "release_batch"}
+HARMLESS_WHEN_REPEATED = {
+    *("revoke_api_key", "seal_batch", "cancel_job", "cancel_batch", "release_batch"),
+    *("recover_webhook_endpoint", "redeliver"),
+}
 
 
 def test_every_call_that_creates_takes_an_idempotency_key_after_its_body() -> None:

@@ -28,7 +28,7 @@ def test_each_worker_has_the_pool_of_its_kind_of_work() -> None:
         "solo",
         "prefork",
         "prefork",
-        "threads",
+        "solo",
     ]
 
 

@@ -1,0 +1,182 @@
+"""The notifier as it runs: what is due is tried at once, and nobody waits for a receiver that hangs."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
+
+from cleanplate import db, outbox
+from cleanplate.models import Delivery, DeliveryAttempt
+from tests import rows, web
+from tests.servers import wait_until
+from worker import deliveries, notifier
+from worker.lanes import OF_ENDPOINT
+from worker.notifier import Notifier, notify
+
+pytestmark = pytest.mark.usefixtures("database", "_loopback")
+
+
+@pytest.fixture
+def _loopback(configure: Callable[..., None]) -> None:
+    """Receivers of this machine may be reached, and secrets are sealed."""
+    configure(CLEANPLATE_ALLOW_PRIVATE_NETWORKS="127.0.0.0/8", CLEANPLATE_SECRET_KEYS=Fernet.generate_key().decode())
+
+
+@contextmanager
+def running() -> Iterator[Notifier]:
+    working = Notifier(on_death=pytest.fail)
+    working.start()
+    try:
+        yield working
+    finally:
+        working.end()
+    assert not working.is_alive()
+
+
+def receiver(url: str) -> str:
+    with db.transaction() as tx:
+        return rows.endpoint(tx, url, one_off=True)
+
+
+def publish(endpoint: str, count: int = 1) -> None:
+    with db.transaction() as tx:
+        for _ in range(count):
+            outbox.publish(tx, rows.TENANT, "webhook.test", {}, {endpoint})
+    notify("")
+
+
+def states(endpoint: str) -> list[str]:
+    with db.transaction() as tx:
+        return list(tx.scalars(select(Delivery.state).where(Delivery.endpoint_id == endpoint)))
+
+
+def all_of(endpoint: str, state: str) -> Callable[[], bool]:
+    return lambda: set(states(endpoint)) == {state}
+
+
+def test_what_is_published_is_delivered_without_a_message_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    with web.serving(web.says(204)) as site, running():
+        rung = receiver(f"{site.url}/rung")
+        publish(rung, 3)
+        wait_until(all_of(rung, "delivered"))
+        monkeypatch.setattr(f"{__name__}.notify", lambda _: None)
+        forgotten = receiver(f"{site.url}/forgotten")
+        publish(forgotten, 3)
+        wait_until(all_of(forgotten, "delivered"))
+    assert sorted(request.target for request in site.requests) == ["/forgotten"] * 3 + ["/rung"] * 3
+
+
+def test_while_receivers_hang_the_others_hear_and_each_that_hangs_is_asked_for_little() -> None:
+    hanging: list[str] = []
+    released = threading.Event()
+
+    async def answer(request: Any) -> Any:
+        if request.path.startswith("/hangs"):
+            hanging.append(request.path)
+            await asyncio.to_thread(released.wait, 60)
+        return await web.says(200)(request)
+
+    with web.serving(answer) as site, running():
+        dead = [receiver(f"{site.url}/hangs/{number}") for number in range(5)]
+        for endpoint in dead:
+            publish(endpoint, 4 * OF_ENDPOINT)
+        wait_until(lambda: len(hanging) == OF_ENDPOINT * len(dead))
+        well = receiver(f"{site.url}/well")
+        publish(well, 50)
+        wait_until(all_of(well, "delivered"))
+        assert len(hanging) == OF_ENDPOINT * len(dead)
+        released.set()
+        for endpoint in dead:
+            wait_until(all_of(endpoint, "delivered"))
+
+
+def test_one_that_fails_is_asked_once_and_then_rests_and_all_it_missed_comes_when_it_is_well() -> None:
+    with web.serving(web.says(500)) as site, running():
+        endpoint = receiver(site.url)
+        publish(endpoint)
+        wait_until(lambda: len(site.requests) == 1)
+        wait_until(lambda: _attempts() == [500])
+        publish(endpoint, 20)
+        wait_until(lambda: len(site.requests) == 2)
+        began = time.monotonic()
+        wait_until(lambda: len(site.requests) == 3)
+        assert time.monotonic() - began > 0.5
+        site.answer = web.says(200)
+        with db.transaction() as tx:
+            tx.execute(update(Delivery).where(Delivery.state == "pending").values(due_at=func.now()))
+        wait_until(all_of(endpoint, "delivered"))
+    heard = {request.headers["webhook-id"] for request in site.requests}
+    assert len(heard) == 21
+
+
+def _attempts() -> list[int | None]:
+    with db.transaction() as tx:
+        return list(tx.scalars(select(DeliveryAttempt.status).where(DeliveryAttempt.duration_ms.is_not(None))))
+
+
+def test_told_to_end_it_waits_for_the_answers_under_way_and_begins_nothing_new() -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    async def answer(request: Any) -> Any:
+        asked.set()
+        await asyncio.to_thread(go.wait, 60)
+        return await web.says(200)(request)
+
+    with web.serving(answer) as site:
+        working = Notifier(on_death=pytest.fail)
+        working.start()
+        first = receiver(f"{site.url}/first")
+        publish(first)
+        assert asked.wait(15)
+        ending = threading.Thread(target=working.end)
+        ending.start()
+        wait_until(lambda: working._until is not None)
+        late = receiver(f"{site.url}/late")
+        publish(late)
+        go.set()
+        ending.join()
+        assert (states(first), states(late)) == (["delivered"], ["pending"])
+        assert [request.target for request in site.requests] == ["/first"]
+
+
+def test_what_came_while_the_database_was_away_is_written_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = threading.Event()
+    monkeypatch.setattr(notifier, "AWAY_SECONDS", 0.01)
+    really = deliveries.settle
+
+    def settle(tx: db.Transaction, tried: deliveries.Tried) -> None:
+        really(tx, tried)
+        if away.is_set():
+            raise OperationalError("COMMIT", {}, Exception("the server closed the connection"))
+
+    monkeypatch.setattr(deliveries, "settle", settle)
+    with web.serving(web.says(200)) as site, running():
+        away.set()
+        endpoint = receiver(site.url)
+        publish(endpoint)
+        wait_until(lambda: len(site.requests) == 1)
+        time.sleep(0.1)  # that nothing happens cannot be waited for
+        assert states(endpoint) == ["pending"]
+        away.clear()
+        wait_until(all_of(endpoint, "delivered"))
+    assert len(site.requests) == 1
+
+
+def test_a_notifier_that_breaks_brings_its_worker_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    deaths: list[BaseException] = []
+    working = Notifier(deaths.append)
+
+    def breaks(_: object) -> None:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(deliveries, "due", breaks)
+    with pytest.raises(KeyError):
+        working.run()
+    assert [type(death) for death in deaths] == [KeyError]

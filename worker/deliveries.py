@@ -1,0 +1,205 @@
+"""The rows of deliveries: which are due, beginning a try of some, and what a try came to."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, Final, assert_never
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Delete,
+    Integer,
+    Row,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
+
+from cleanplate import endpoints, ids, outbox
+from cleanplate.db import Transaction
+from cleanplate.models import Delivery, DeliveryAttempt, Endpoint
+from cleanplate.outcomes import Delivered, NotifyOutcome, Undelivered
+from worker.lanes import OF_ENDPOINT, Waiting
+from worker.notify import SCHEDULE, Letter, pause
+
+log = logging.getLogger(__name__)
+
+LEASE: Final = timedelta(seconds=30)
+"""When a try whose worker died is made again: past its timeout and what the resolver may take on top of it."""
+FAILING_LONGEST: Final = timedelta(days=5)
+GONE: Final = "the receiver answered 410 Gone"
+DEAD: Final = f"nothing but failures for {FAILING_LONGEST.days} days"
+PAGE: Final = 500
+PENDING: Final = Delivery.state == literal_column("'pending'")
+DUE: Final = (PENDING, Delivery.due_at <= func.now())
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A try that has ended."""
+
+    letter: Letter
+    outcome: NotifyOutcome
+    seconds: float
+
+
+# -- whose turn it is --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def waiting() -> Select[Any]:
+    """Return the query for the endpoints that have deliveries due, as :class:`Waiting` with ``enabled`` in front.
+
+    It goes from endpoint to endpoint along an index of what is pending: what was delivered, and how much is due to an
+    endpoint, costs nothing. ``due`` is counted as far as an endpoint has seats.
+    """
+    line = select(func.min(Delivery.endpoint_id).label("id")).where(PENDING).cte("line", recursive=True)
+    following = select(func.min(Delivery.endpoint_id)).where(PENDING, Delivery.endpoint_id > line.c.id)
+    line = line.union_all(select(following.scalar_subquery()).where(line.c.id.is_not(None)))
+    its: Select[Any] = select(literal_column("1")).where(*DUE, Delivery.endpoint_id == line.c.id)
+    few = its.order_by(Delivery.due_at).limit(literal_column(str(OF_ENDPOINT))).correlate(line).subquery()
+    due = select(func.count().label("due")).select_from(few).lateral("counted")
+    failing = Endpoint.failing_since.is_not(None).label("failing")
+    columns = select(Endpoint.enabled, Endpoint.id, Endpoint.tenant_id, failing)
+    endpoint = columns.where(Endpoint.id == line.c.id).limit(literal_column("1")).lateral("endpoint")
+    return select(*endpoint.c, due.c.due).select_from(line).join(due, due.c.due > 0).join(endpoint, true())
+
+
+def due(tx: Transaction) -> list[Waiting]:
+    """Return the endpoints that have deliveries due; those due to one that is turned off end here, a page at a time."""
+    rows = tx.execute(waiting()).all()
+    if off := [row.id for row in rows if not row.enabled]:
+        page = select(Delivery.id).where(*DUE, Delivery.endpoint_id.in_(off)).limit(PAGE)
+        ended = update(Delivery).where(Delivery.id.in_(page.with_for_update(skip_locked=True)))
+        tx.execute(ended.values(state="failed", last_error=outbox.TURNED_OFF, last_status=None))
+    return [Waiting(*row[1:]) for row in rows if row.enabled]
+
+
+# -- a try -------------------------------------------------------------------------------------------------------------
+
+
+def begin(tx: Transaction, allotted: Counter[str]) -> list[Letter]:
+    """Begin so many tries for each endpoint, of what has been due to it for the longest.
+
+    A try is counted, and stands in the books, before it is made: whoever dies in between leaves a delivery that is due
+    again when :data:`LEASE` is over.
+    """
+    if not allotted:
+        return []
+    given = {"endpoint_ids": list(allotted), "most": list(allotted.values())}
+    begun = tx.execute(_begin(), given).all()
+    receivers = {row.id: row for row in tx.scalars(select(Endpoint).where(Endpoint.id.in_(allotted)))}
+    return [_letter(row, receivers[row.endpoint_id]) for row in begun]
+
+
+def _letter(row: Row[Any], endpoint: Endpoint) -> Letter:
+    secrets = endpoints.sealed_secrets(endpoint)
+    return Letter(tenant_id=endpoint.tenant_id, url=endpoint.url, secrets=secrets, **row._asdict())
+
+
+@lru_cache(maxsize=1)
+def _begin() -> Select[Any]:
+    receivers, most = bindparam("endpoint_ids", type_=ARRAY(Text)), bindparam("most", type_=ARRAY(Integer))
+    seats = func.unnest(receivers, most).table_valued("endpoint_id", "most").render_derived(name="seats")
+    its = select(Delivery.id).where(*DUE, Delivery.endpoint_id == seats.c.endpoint_id).order_by(Delivery.due_at)
+    first = its.limit(seats.c.most).with_for_update(skip_locked=True).lateral("first")
+    found = select(first.c.id).select_from(seats.join(first, true())).cte("found")
+    begun = (
+        update(Delivery)
+        .where(Delivery.id == found.c.id)
+        .values(tries=Delivery.tries + 1, due_at=func.now() + LEASE)
+        .returning(
+            Delivery.id.label("delivery_id"),
+            Delivery.event_id,
+            Delivery.endpoint_id,
+            Delivery.body,
+            Delivery.tries.label("number"),
+            (Delivery.tries - Delivery.tries_before).label("nth"),
+        )
+        .cte("begun")
+    )
+    booked = (
+        insert(DeliveryAttempt)
+        .from_select(["delivery_id", "number"], select(begun.c.delivery_id, begun.c.number))
+        .returning(DeliveryAttempt.delivery_id, DeliveryAttempt.started_at.label("began_at"))
+        .cte("booked")
+    )
+    return select(*begun.c, booked.c.began_at).join(booked, booked.c.delivery_id == begun.c.delivery_id)
+
+
+def settle(tx: Transaction, tried: Tried) -> None:
+    """Write what a try came to into the books, and what follows from it for the delivery and the endpoint.
+
+    A delivery that was tried again meanwhile, because we were so late, or that has ended, is left as it is.
+    """
+    letter, outcome = tried.letter, tried.outcome
+    detail = outcome.detail if isinstance(outcome, Undelivered) else None
+    its = (DeliveryAttempt.delivery_id == letter.delivery_id, DeliveryAttempt.number == letter.number)
+    book = {"duration_ms": round(tried.seconds * 1000), "status": outcome.status, "error": detail}
+    tx.execute(update(DeliveryAttempt).where(*its).values(answer=outcome.answer, **book))
+    said = {"last_status": outcome.status, "last_error": detail}
+    if detail:
+        log.warning("%s to %s: %s (try %s)", letter.delivery_id, letter.endpoint_id, detail, letter.number)
+    match outcome:
+        case Delivered():
+            tx.execute(_still(letter).values(state="delivered", delivered_at=func.now(), **said))
+            tx.execute(_endpoint(letter, failing=True).values(failing_since=None))
+        case Undelivered(gone=True):
+            tx.execute(_still(letter).values(state="failed", **said))
+            endpoints.disable(tx, letter.endpoint_id, GONE)
+        case Undelivered():
+            wait = None if letter.nth > len(SCHEDULE) else pause(letter.nth, outcome.retry_after)
+            after = {"state": "failed"} if wait is None else {"due_at": func.now() + wait}
+            tx.execute(_still(letter).values(**after, **said))
+            _count_failure(tx, letter)
+        case _:
+            assert_never(outcome)
+
+
+def _still(letter: Letter) -> Update:
+    """Return the update of the delivery, if this try is its newest and nothing has ended it."""
+    return update(Delivery).where(Delivery.id == letter.delivery_id, PENDING, Delivery.tries == letter.number)
+
+
+def _endpoint(letter: Letter, *, failing: bool) -> Update:
+    """Return the update of the endpoint, if it is failing, or is not: mostly there is nothing to write."""
+    since = Endpoint.failing_since
+    return update(Endpoint).where(Endpoint.id == letter.endpoint_id, since.is_not(None) if failing else since.is_(None))
+
+
+def _count_failure(tx: Transaction, letter: Letter) -> None:
+    tx.execute(_endpoint(letter, failing=False).values(failing_since=letter.began_at))
+    dead = select(Endpoint.id).where(
+        Endpoint.id == letter.endpoint_id, Endpoint.failing_since < func.now() - FAILING_LONGEST
+    )
+    if tx.scalar(dead):
+        endpoints.disable(tx, letter.endpoint_id, DEAD)
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def outlived() -> Delete:
+    """Return the statement that deletes a page of deliveries, with their attempts, that ended long enough ago.
+
+    Ids begin with the time at which they were made, so the oldest are found by their own index.
+    """
+    kept = func.now() - literal_column(f"interval '{outbox.KEPT.days} days'")
+    milliseconds = cast(func.extract("epoch", kept) * 1000, BigInteger)
+    made_before = func.concat(f"{ids.Kind.DELIVERY}_", func.lpad(func.to_hex(milliseconds), 12, "0"))
+    old = (Delivery.id < made_before, Delivery.state != literal_column("'pending'"), Delivery.due_at < kept)
+    page = select(Delivery.id).where(*old).order_by(Delivery.id).limit(literal_column(str(PAGE)))
+    return delete(Delivery).where(Delivery.id.in_(page))

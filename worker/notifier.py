@@ -1,0 +1,106 @@
+"""The notifier: makes the tries that are due, hundreds at once, and none waits for a receiver that hangs.
+
+One thread does all that concerns the rows, in turns of one transaction each: it writes what tries came to, looks what
+is due, and begins as much of it as there are seats for (:mod:`worker.lanes`). Each try has a thread of its own for as
+long as it lasts. A message only rings the bell: whatever is lost, the next turn finds.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from cleanplate import db
+from cleanplate.outcomes import Undelivered
+from worker import deliveries
+from worker.deliveries import Tried
+from worker.lanes import SEATS, Lanes
+from worker.notify import Letter, deliver
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS: Final = 0.5
+AWAY_SECONDS: Final = 0.5
+RESTS: Final = 3
+"""For so many times as long as a turn took nothing is looked for: the database has other work, too."""
+DRAIN_SECONDS: Final = 25.0
+
+bell: Final = threading.Event()
+
+
+def notify(_delivery_id: str) -> None:
+    """Say that there is something to deliver."""
+    bell.set()
+
+
+class Notifier(threading.Thread):
+    """The thread that takes turns, until :meth:`end`. What it cannot write while the database is away it keeps."""
+
+    def __init__(self, on_death: Callable[[BaseException], None]) -> None:
+        super().__init__(name="notifier", daemon=True)
+        self._on_death = on_death
+        self._lanes = Lanes()
+        self._threads = ThreadPoolExecutor(SEATS, thread_name_prefix="webhook")
+        self._ended: SimpleQueue[Tried] = SimpleQueue()
+        self._unwritten: list[Tried] = []
+        self._until: float | None = None
+
+    def end(self) -> None:
+        """Begin nothing new, wait for the tries under way, and write what they came to."""
+        self._until = time.monotonic() + DRAIN_SECONDS
+        bell.set()
+        self.join()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def run(self) -> None:
+        """Take turns until ended."""
+        while not self._is_over():
+            bell.wait(IDLE_SECONDS)
+            bell.clear()
+            began = time.monotonic()
+            try:
+                self._turn()
+            except db.AWAY as error:
+                log.warning("the database is away (%s); trying again", type(error.orig).__name__)
+                time.sleep(AWAY_SECONDS)
+            except BaseException as error:
+                self._on_death(error)
+                raise
+            time.sleep(min(RESTS * (time.monotonic() - began), IDLE_SECONDS))
+
+    def _is_over(self) -> bool:
+        if self._until is None:
+            return False
+        return not (self._lanes.taken or self._unwritten) or time.monotonic() > self._until
+
+    def _turn(self) -> None:
+        self._take_back()
+        with db.transaction() as tx:
+            for tried in self._unwritten:
+                deliveries.settle(tx, tried)
+            waiting = [] if self._until else deliveries.due(tx)
+            letters = deliveries.begin(tx, self._lanes.allot(waiting, time.monotonic()))
+        self._unwritten.clear()
+        for letter in letters:
+            self._lanes.take(letter.endpoint_id, letter.tenant_id, letter.key, time.monotonic())
+            self._threads.submit(self._try, letter)
+
+    def _take_back(self) -> None:
+        """Take the tries that have ended, and their seats."""
+        while True:
+            try:
+                tried = self._ended.get_nowait()
+            except Empty:
+                return
+            letter, failed = tried.letter, isinstance(tried.outcome, Undelivered)
+            self._lanes.leave(letter.endpoint_id, letter.key, time.monotonic(), failed=failed)
+            self._unwritten.append(tried)
+
+    def _try(self, letter: Letter) -> None:
+        began = time.monotonic()
+        outcome = deliver(letter)
+        self._ended.put(Tried(letter, outcome, time.monotonic() - began))
+        bell.set()
