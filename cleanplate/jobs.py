@@ -7,16 +7,14 @@ returns what it really changed. Times are the database's clock: callers give sec
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Select, delete, func, insert, literal_column, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Select, TextClause, func, literal_column, select
 
 from cleanplate import batches, costs, moves, outbox, queue
 from cleanplate.db import Transaction
-from cleanplate.models import Job, JobEvent, Worker
+from cleanplate.models import Job
 from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, InFlight, State, heeding, require
 
 
@@ -75,6 +73,12 @@ def _apply(tx: Transaction, changes: Iterable[Change], worker: str | None) -> di
         for source in change.sources:
             require(source, change.target)
     moved = moves.move(tx, [_wish(change) for change in wishes.values()], worker, cancelled=CANCELLED)
+    _follow_up(tx, moved)
+    return moved
+
+
+def _follow_up(tx: Transaction, moved: Mapping[str, moves.Moved]) -> None:
+    """Do what follows from jobs having moved."""
     ended = [job_id for job_id, now in moved.items() if now.state in TERMINAL]
     if ended:
         finals = costs.add_up(tx, ended)
@@ -83,7 +87,6 @@ def _apply(tx: Transaction, changes: Iterable[Change], worker: str | None) -> di
     for job_id, now in moved.items():
         if now.state == State.READY:
             tx.after_commit(partial(queue.send, "finalize", job_id))
-    return moved
 
 
 def _wish(change: Change) -> moves.Row:
@@ -133,13 +136,13 @@ class Claimed(NamedTuple):
 
 
 @lru_cache
-def next_queued(limit: int) -> Select[Any]:
+def next_queued(limit: int) -> Select[str]:
     """Return the query for the next ``limit`` jobs to claim, locked, past those that others are claiming.
 
     The limit is a literal: with a parameter the planner may choose a plan for a tenth of the table.
     """
     return (
-        select(*(getattr(Job, name) for name in Claimed._fields))
+        select(Job.id)
         .where(Job.state == literal_column("'queued'"))
         .order_by(Job.tag, Job.id)
         .limit(literal_column(str(int(limit))))
@@ -148,7 +151,7 @@ def next_queued(limit: int) -> Select[Any]:
 
 
 @lru_cache
-def next_single(limit: int) -> Select[Any]:
+def next_single(limit: int) -> Select[str]:
     """Return the same query for single jobs alone: those of no batch."""
     return next_queued(limit).where(Job.batch_id.is_(None))
 
@@ -158,102 +161,30 @@ def claim(tx: Transaction, worker: str, limit: int, *, singles: int = 0) -> list
 
     Returns them in the order of their turns.
     """
+    if limit <= 0 and singles <= 0:
+        return []
+    claims = Change("", frozenset({State.QUEUED}), State.CLAIMED, "claimed", values={"owner": worker})
+    rows = moves.move_found(tx, claiming(limit, singles), _wish(claims), worker, cancelled=CANCELLED)
+    _follow_up(tx, {row.id: moves.Moved(row.state, row.attempts) for row in rows})
+    claimed = [Claimed._make(row[: len(Claimed._fields)]) for row in rows if row.state == State.CLAIMED]
+    return sorted(claimed, key=lambda job: (job.tag, job.id))
+
+
+@lru_cache
+def claiming(limit: int, singles: int) -> TextClause:
+    """Return the statement that claims, whole: to find, lock and move is one round trip."""
     queries = ([next_queued(limit)] if limit > 0 else []) + ([next_single(singles)] if singles > 0 else [])
-    found = {row.id: Claimed(*row) for query in queries for row in tx.execute(query)}
-    queued, owner = frozenset({State.QUEUED}), {"owner": worker}
-    changes = [Change(id_, queued, State.CLAIMED, "claimed", values=owner) for id_ in found]
-    moved = apply(tx, changes, worker=worker)
-    return sorted((found[id_] for id_ in moved), key=lambda job: (job.tag, job.id))
+    return moves.of_found(queries, Claimed._fields)
 
 
 def slots_held(account: Any) -> Select[Any]:
     """Return the query that counts the slots of ``account``, a name or a column, that are in use."""
-    return select(func.count()).where(Job.account == account, Job.state.in_(_literals(HOLDS_SLOT)))
+    return select(func.count()).where(Job.account == account, Job.state.in_(literals(HOLDS_SLOT)))
 
 
-def _literals(states: Iterable[State]) -> list[Any]:
+def literals(states: Iterable[State]) -> list[Any]:
     """Return the states as SQL literals: a partial index matches only what the planner can read."""
     return [literal_column(f"'{state}'") for state in sorted(states)]
-
-
-# -- rescue ------------------------------------------------------------------------------------------------------------
-
-
-@lru_cache
-def orphans(worker: str, limit: int) -> Any:
-    """Return the query for leased jobs whose worker is gone: handed over (no owner), or its lease has ended.
-
-    Those of ``worker``, who asks and so is alive, are none, even when it is late with its own lease. The order is the
-    index's: with another the planner walks all jobs for the few orphans that it expects and never are.
-    """
-    gone = Job.owner.not_in(select(Worker.id).where(Worker.expires_at > func.now()))
-    return (
-        select(Job.id, Job.state)
-        .where(Job.state.in_(_literals(LEASED)), or_(Job.owner.is_(None), (Job.owner != worker) & gone))
-        .order_by(Job.owner)
-        .limit(literal_column(str(int(limit))))
-        .with_for_update(skip_locked=True)
-    )
-
-
-def rescue(tx: Transaction, worker: str, *, hold_seconds: float, limit: int = 200) -> list[str]:
-    """Take over what dead workers left: claimed goes back to the queue, sending becomes unconfirmed.
-
-    Jobs in flight become ``worker``'s own; their ids are returned for it to poll.
-    """
-    adopted: list[str] = []
-    changes = []
-    for id_, state in tx.execute(orphans(worker, limit)).all():
-        match State(state):
-            case State.CLAIMED:
-                changes.append(Change(id_, CLAIMED, State.QUEUED, "lease ended"))
-            case State.SENDING:
-                changes.append(unconfirmed(id_, "the worker died while the submit was on the wire", hold_seconds))
-            case _:
-                adopted.append(id_)
-    apply(tx, changes, worker=worker)
-    if adopted:
-        tx.execute(update(Job).where(Job.id.in_(adopted)).values(owner=worker))
-        tx.execute(
-            insert(JobEvent),
-            [{"job_id": i, "state": State.INFLIGHT, "reason": "adopted", "worker": worker} for i in adopted],
-        )
-    return adopted
-
-
-class Held(NamedTuple):
-    """How a job stands that a worker leases: its state, the number of its newest attempt, whose slot it has."""
-
-    state: State
-    attempts: int
-    account: str | None
-
-
-def held(tx: Transaction, worker: str) -> dict[str, Held]:
-    """Return the jobs that ``worker`` leases."""
-    mine = select(Job.id, Job.state, Job.attempts, Job.account)
-    rows = tx.execute(mine.where(Job.owner == worker, Job.state.in_(_literals(LEASED))))
-    return {id_: Held(State(state), attempts, account) for id_, state, attempts, account in rows}
-
-
-def regain(tx: Transaction, worker: str, strays: Mapping[str, Held]) -> list[str]:
-    """Set jobs going again that ``worker`` leases and does not carry, since it never heard that it got them.
-
-    ``strays`` are as :func:`held` told of them; one that has changed since is left alone, for it may be carried now.
-    It has sent none that is ``sending``: it sends when it hears of its slot. Returns those in flight, for it to poll.
-    """
-    now = held(tx, worker)
-    still = {id_: seen.state for id_, seen in strays.items() if now.get(id_) == seen}
-    ids = {state: [id_ for id_ in still if still[id_] is state] for state in LEASED}
-    never = {"outcome": "not_accepted", "detail": "never sent", "answered_at": 0.0}
-    back = {"owner": worker, "account": None}
-    reason = "its worker did not hear that it was its own"
-    sending = frozenset({State.SENDING})
-    unsent = [Change(i, sending, State.CLAIMED, reason, worker, back, never) for i in ids[State.SENDING]]
-    apply(tx, unsent, worker=worker)
-    queued = [Change(i, CLAIMED, State.QUEUED, reason, worker) for i in ids[State.CLAIMED] + ids[State.SENDING]]
-    apply(tx, queued, worker=worker)
-    return ids[State.INFLIGHT]
 
 
 def unconfirmed(job_id: str, detail: str, hold_seconds: float, owner: str | None = None) -> Change:
@@ -279,18 +210,3 @@ def due(state: State, limit: int) -> Any:
         .limit(literal_column(str(int(limit))))
         .with_for_update(skip_locked=True)
     )
-
-
-def hand_over(tx: Transaction, worker: str) -> None:
-    """Let go of all that ``worker`` holds, as it stops: whoever is alive adopts what is in flight at once."""
-    mine = select(Job.id).where(Job.owner == worker, Job.state == literal_column("'claimed'"))
-    apply(tx, [Change(id_, CLAIMED, State.QUEUED, "worker stopped", worker) for id_ in tx.scalars(mine)], worker=worker)
-    tx.execute(update(Job).where(Job.owner == worker, Job.state == literal_column("'inflight'")).values(owner=None))
-    tx.execute(delete(Worker).where(Worker.id == worker))
-
-
-def heartbeat(tx: Transaction, worker: str, ttl_seconds: float) -> None:
-    """Renew the lease of ``worker``. After an interruption it lives again: what others took meanwhile stays theirs."""
-    expires = func.now() + timedelta(seconds=ttl_seconds)
-    row = upsert(Worker).values(id=worker, expires_at=expires)
-    tx.execute(row.on_conflict_do_update(index_elements=["id"], set_={"expires_at": expires}))

@@ -4,11 +4,13 @@ It is one statement because most of what a statement costs is there before it be
 and ledger, were four times the CPU of this one for a single job.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import DateTime, Table, TextClause, text
+from sqlalchemy import DateTime, Select, Table, TextClause, text
+from sqlalchemy import Row as RowOf
+from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from cleanplate.models import Attempt, Base, Job, JobEvent
@@ -60,9 +62,20 @@ def move(tx: Session, wishes: list[Row], worker: str | None, *, cancelled: Row) 
     ``cancelled`` are the columns of a job that is cancelled instead. Rows are locked in the order of their ids. Returns
     the jobs that moved, by id.
     """
+    rows = tx.execute(MOVE, _given(wishes, worker, cancelled))
+    return {id_: Moved(state, attempts) for id_, state, attempts in rows}
+
+
+def move_found(
+    tx: Session, statement: TextClause, wish_of_each: Row, worker: str | None, *, cancelled: Row
+) -> Sequence[RowOf[Any]]:
+    """Make the same wish of each job that the queries of ``statement`` find, which :func:`of_found` has made."""
+    return tx.execute(statement, _given(wish_of_each, worker, cancelled)).all()
+
+
+def _given(wishes: list[Row] | Row, worker: str | None, cancelled: Row) -> dict[str, str | None]:
     instead = {key: to_json(value).decode() for key, value in _apart("cancelled", Job, cancelled).items()}
-    given = {"wishes": to_json(wishes).decode(), "worker": worker, **instead}
-    return {id_: Moved(state, attempts) for id_, state, attempts in tx.execute(MOVE, given)}
+    return {"wishes": to_json(wishes).decode(), "worker": worker, **instead}
 
 
 def _apart(name: str, model: type[Base], row: Row) -> Row:
@@ -93,16 +106,20 @@ def _set(model: type[Base], name: str) -> str:
     )
 
 
-def _statement() -> TextClause:
+_WISH: Final = """
+    sources text[], owner text, number integer, reason text, unless text[],
+    job jsonb, job_times jsonb, attempt jsonb, attempt_times jsonb, submit jsonb
+"""
+_WISHES: Final = f"SELECT * FROM jsonb_to_recordset(CAST(:wishes AS jsonb)) AS given (id text, {_WISH})"
+
+
+def _statement(wishes: str, told: str) -> TextClause:
     jobs, attempts, events = (model.__tablename__ for model in (Job, Attempt, JobEvent))
     ends = f"{jobs}.cancelling = ANY (wish.unless)"
     return text(
         f"""
         WITH wish AS (
-            SELECT * FROM jsonb_to_recordset(CAST(:wishes AS jsonb)) AS given (
-                id text, sources text[], owner text, number integer, reason text, unless text[],
-                job jsonb, job_times jsonb, attempt jsonb, attempt_times jsonb, submit jsonb
-            )
+            {wishes}
         ), found AS (
             SELECT {jobs}.id, wish.attempt, wish.attempt_times,
                 CASE WHEN {ends} THEN 'cancelled on request: ' || wish.reason ELSE wish.reason END AS reason,
@@ -135,9 +152,27 @@ def _statement() -> TextClause:
             INSERT INTO {events} (job_id, state, reason, worker)
             SELECT id, state, reason, CAST(:worker AS text) FROM moved ORDER BY id
         )
-        SELECT id, state, attempts FROM moved
+        {told}
         """
     )
 
 
-MOVE: Final = _statement()
+MOVE: Final = _statement(_WISHES, "SELECT id, state, attempts FROM moved")
+
+
+def of_found(queries: Sequence[Select[str]], told: Sequence[str]) -> TextClause:
+    """Return the statement that makes one wish of each job that these queries find and lock.
+
+    It tells these columns, that do not change with it, of each job that moved, then its state and attempts.
+    """
+    dialect = make_url("postgresql+psycopg://").get_dialect()()
+    compiled = (query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}) for query in queries)
+    found = " UNION ".join(f"SELECT id FROM ({query}) AS found_{place}" for place, query in enumerate(compiled))
+    wishes = f"""
+        SELECT next.id, given.* FROM ({found}) AS next
+        CROSS JOIN jsonb_to_record(CAST(:wishes AS jsonb)) AS given ({_WISH})
+    """
+    columns = ", ".join(f"{Job.__tablename__}.{name}" for name in told)
+    return _statement(
+        wishes, f"SELECT {columns}, moved.state, moved.attempts FROM moved JOIN {Job.__tablename__} USING (id)"
+    )

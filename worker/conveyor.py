@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from cleanplate import callbacks, db, jobs
+from cleanplate import callbacks, db, jobs, leases
 from cleanplate.jobs import Change, Claimed
 from cleanplate.outcomes import Accepted, Blocked, NotAccepted, Rejected, ResultReady, SubmitOutcome, TryLater
 from cleanplate.settings import Settings
@@ -91,7 +91,7 @@ class Conveyor:
         try:
             await self._db(capacity.ensure, self._settings.upstream_accounts)
             self._latencies.recall(await self._db(capacity.learned))
-            await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
+            await self._db(leases.heartbeat, self._worker, LEASE_SECONDS)
             log.info("conveyor %s takes up to %s at once", self._worker, self._settings.slots)
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -118,7 +118,7 @@ class Conveyor:
     async def _hand_over(self) -> None:
         try:
             async with asyncio.timeout(LEASE_SECONDS):
-                await self._db(jobs.hand_over, self._worker)
+                await self._db(leases.hand_over, self._worker)
         except TimeoutError:
             log.warning("the database is away: what conveyor %s held is adopted when its lease ends", self._worker)
 
@@ -216,7 +216,7 @@ class Conveyor:
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            await self._db(jobs.heartbeat, self._worker, LEASE_SECONDS)
+            await self._db(leases.heartbeat, self._worker, LEASE_SECONDS)
 
     async def _keeps_up(self) -> None:
         """Apart from the heartbeats: it waits for the lock of the slots, and a lease must not."""
@@ -230,7 +230,7 @@ class Conveyor:
         while not self._draining.is_set():
             if self._session.age > SILENCE_SECONDS:  # the others have had as long to begin theirs after an outage
                 await self._db(end_leases, self._worker, LEASE_SECONDS - SILENCE_SECONDS)
-            adopted = await self._db(partial(jobs.rescue, hold_seconds=hold), self._worker)
+            adopted = await self._db(partial(leases.rescue, hold_seconds=hold), self._worker)
             adopted += await self._regained()
             flights = await self._db(load_flights, adopted, self._upstreams.polling_url) if adopted else []
             for flight in flights:
@@ -244,12 +244,12 @@ class Conveyor:
         if time.monotonic() > self._doubtful_until and not self._strays:
             return []
         line = self._writer.line()
-        rows = await self._db(jobs.held, self._worker)
+        rows = await self._db(leases.held, self._worker)
         sending = {id_: row for id_, row in rows.items() if row.state is State.SENDING}
         self._writer.seat(line, {id_: Seat(row.account or "", row.attempts) for id_, row in sending.items()})
         strays = set(rows).difference(self._carried.values())
         sure, self._strays = {job_id: rows[job_id] for job_id in strays & self._strays}, strays - self._strays
-        return await self._db(jobs.regain, self._worker, sure) if sure else []
+        return await self._db(leases.regain, self._worker, sure) if sure else []
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 

@@ -8,14 +8,15 @@ A conveyor that has come later than others has jobs in line and no slot: each of
 own line in the same transaction. While one has less than half of an even part, the others leave it one slot at a time.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import Label, Select, func, literal_column, or_, select
 
 from cleanplate.db import Transaction
+from cleanplate.jobs import literals
 from cleanplate.models import Account, Job, Worker
-from cleanplate.states import HOLDS_SLOT, LEASED, State
+from cleanplate.states import HOLDS_SLOT, LEASED
 
 PART: Final = 12
 """One slot of so many is the reserve's; there is at least one."""
@@ -62,12 +63,12 @@ def singles_claimed() -> Select[str, str | None]:
 
 def slots_of_singles() -> Select[Any]:
     """Return the query that counts the slots that single jobs hold."""
-    return select(func.count()).where(Job.batch_id.is_(None), Job.state.in_(_literals(HOLDS_SLOT)))
+    return select(func.count()).where(Job.batch_id.is_(None), Job.state.in_(literals(HOLDS_SLOT)))
 
 
 def slots_of(worker: Any) -> Select[Any]:
     """Return the query that counts the slots that a conveyor holds."""
-    return select(func.count()).where(Job.owner == worker, Job.state.in_(_literals(HOLDS_SLOT & LEASED)))
+    return select(func.count()).where(Job.owner == worker, Job.state.in_(literals(HOLDS_SLOT & LEASED)))
 
 
 def others(worker: str) -> Select[Any]:
@@ -78,7 +79,3 @@ def others(worker: str) -> Select[Any]:
     return select(waiting.label("waiting"), held.label("held")).where(
         Worker.id != worker, Worker.expires_at > func.now()
     )
-
-
-def _literals(states: Iterable[State]) -> list[Any]:
-    return [literal_column(f"'{state}'") for state in sorted(states)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, update
 
-from cleanplate import db, jobs
+from cleanplate import db, jobs, leases
 from cleanplate.models import Job
 from cleanplate.states import State
 from tests import pictures, rows, web
@@ -46,7 +46,7 @@ def test_a_result_that_cannot_be_used_is_never_stored_but_asked_for_again_by_any
     with db.transaction() as tx:
         ((_, reason, _),) = rows.events(tx, job_id)
         assert reason.startswith(code)
-        assert jobs.rescue(tx, "w1", hold_seconds=30.0) == [job_id]
+        assert leases.rescue(tx, "w1", hold_seconds=30.0) == [job_id]
 
 
 @pytest.mark.parametrize("fault", UNUSABLE)

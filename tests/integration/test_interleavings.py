@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, delete, func, select
 
-from cleanplate import accounts, cancel, db, jobs
+from cleanplate import accounts, cancel, db, jobs, leases
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Base, Batch, Delivery, Job, JobEvent, Worker
 from cleanplate.outcomes import (
@@ -131,7 +131,7 @@ class Interleavings(RuleBasedStateMachine):
     def claim(self, worker: str, limit: int) -> None:
         with db.transaction() as tx:
             claimed = {job.id for job in jobs.claim(tx, worker, limit)}
-            assert claimed <= jobs.held(tx, worker).keys()
+            assert claimed <= leases.held(tx, worker).keys()
 
     @precondition(lambda self: self.has(State.CLAIMED))
     @rule(number=anything)
@@ -176,7 +176,7 @@ class Interleavings(RuleBasedStateMachine):
         with db.transaction() as tx:
             alive = set(tx.scalars(select(Worker.id).where(Worker.expires_at > func.now())))
             before = {row.id: row.owner for row in tx.execute(select(Job.id, Job.owner))}
-            adopted = jobs.rescue(tx, worker, hold_seconds=0.0)
+            adopted = leases.rescue(tx, worker, hold_seconds=0.0)
         assert not {before[job_id] for job_id in adopted} & (alive | {worker})
 
     @rule(worker=workers, mishap=st.sampled_from(["freeze", "freeze", "wake", "stop"]))
@@ -185,9 +185,9 @@ class Interleavings(RuleBasedStateMachine):
         stops = mishap == "stop" and not any(worker == sender for sender, *_ in self.wire)
         with db.transaction() as tx:
             if stops:
-                jobs.hand_over(tx, worker)
+                leases.hand_over(tx, worker)
             else:
-                jobs.heartbeat(tx, worker, 0.0 if mishap == "freeze" else 60.0)
+                leases.heartbeat(tx, worker, 0.0 if mishap == "freeze" else 60.0)
 
     # -- the others ----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from api import events, receipts, retry, usage
-from cleanplate import batches, cancel, db, deletion, holding, jobs, order
+from cleanplate import batches, cancel, db, deletion, holding, jobs, leases, order
 from cleanplate.models import Job
 from cleanplate.retrying import Retrying
 from cleanplate.states import InFlight, State
@@ -116,7 +116,7 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
         pytest.param(OPEN_ACCOUNTS, "ix_jobs_slots", id="the slots that are free"),
         pytest.param(OPEN_ACCOUNTS, "ix_jobs_batch_processing", id="whether a slot may have to be left"),
         pytest.param(OPEN_ACCOUNTS, "ix_batches_budget", id="whether any has a budget"),
-        pytest.param(jobs.orphans("w9", 200), "ix_jobs_owner", id="what dead workers left"),
+        pytest.param(leases.orphans("w9", 200), "ix_jobs_owner", id="what dead workers left"),
         pytest.param(jobs.due(State.UNCONFIRMED, 200), "ix_jobs_unconfirmed_due", id="unconfirmed submits"),
         pytest.param(jobs.due(State.READY, 200), "ix_jobs_ready_due", id="forgotten results"),
         pytest.param(importing.next_imports(32), "ix_jobs_importing", id="the next jobs to import"),

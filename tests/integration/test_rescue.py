@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, text, update
 
-from cleanplate import db, jobs
+from cleanplate import db, jobs, leases
 from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Batch, Job
 from cleanplate.outcomes import Accepted, ResultReady
@@ -27,7 +27,7 @@ AFTERWARDS = {State.CLAIMED: State.QUEUED, State.SENDING: State.UNCONFIRMED, Sta
 
 def rescue(worker: str = "saviour", **more: Any) -> list[str]:
     with db.transaction() as tx:
-        return jobs.rescue(tx, worker, hold_seconds=30.0, **more)
+        return leases.rescue(tx, worker, hold_seconds=30.0, **more)
 
 
 def row(job_id: str) -> Job:
@@ -93,7 +93,7 @@ def test_what_was_handed_over_in_flight_is_adopted_at_once_by_one_of_many() -> N
     with db.transaction() as tx:
         rows.worker(tx)
         ids = rows.jobs(tx, 30, State.INFLIGHT)
-        jobs.hand_over(tx, rows.WORKER)
+        leases.hand_over(tx, rows.WORKER)
         for number in range(5):
             rows.worker(tx, f"w{number}")
     shares = at_once([lambda name=f"w{number}": rescue(name, limit=10) for number in range(5)])
@@ -116,7 +116,7 @@ def test_a_worker_that_wakes_up_may_not_change_what_was_taken_from_it(state: Sta
         rows.worker(tx, "saviour")
     rescue()
     with db.transaction() as tx:
-        jobs.heartbeat(tx, rows.WORKER, 60.0)
+        leases.heartbeat(tx, rows.WORKER, 60.0)
     flight = meaning.Flight(job_id, rows.ACCOUNT, 20, "", 0.0)
     ready = meaning.of_poll(flight, ResultReady("http://x/?sig=1", None), rows.WORKER, 540.0)
     assert ready is not None
@@ -250,10 +250,10 @@ def test_no_slot_is_free_while_nobody_knows_whether_the_upstream_is_busy_with_it
 def test_a_stray_that_has_been_sent_again_since_it_was_seen_is_left_alone() -> None:
     job_id = left_by(60.0, State.SENDING)
     with db.transaction() as tx:
-        seen = jobs.held(tx, rows.WORKER)
+        seen = leases.held(tx, rows.WORKER)
         tx.execute(update(Job).where(Job.id == job_id).values(attempts=Job.attempts + 1))
-        assert jobs.regain(tx, rows.WORKER, seen) == []
+        assert leases.regain(tx, rows.WORKER, seen) == []
     assert row(job_id).state == "sending"
     with db.transaction() as tx:
-        jobs.regain(tx, rows.WORKER, jobs.held(tx, rows.WORKER))
+        leases.regain(tx, rows.WORKER, leases.held(tx, rows.WORKER))
     assert row(job_id).state == "queued"

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import OperationalError
 
-from cleanplate import db, jobs, queue
+from cleanplate import db, jobs, leases, queue
 from cleanplate.models import Attempt, Delivery, DeliveryAttempt, Job, Worker
 from cleanplate.states import State
 from cleanplate.storage import Store, open_store
@@ -123,7 +123,7 @@ def test_a_submit_without_an_answer_that_was_called_back_about_is_adopted_at_onc
     with db.transaction() as tx:
         (attempt,) = rows.attempts(tx, called)
         assert (attempt.outcome, attempt.task_id) == ("accepted", "task-7")
-        assert jobs.rescue(tx, "w1", hold_seconds=30.0) == [called]
+        assert leases.rescue(tx, "w1", hold_seconds=30.0) == [called]
         (flight,) = load_flights(tx, [called], "http://127.0.0.1:9/{}/{}".format)
     assert (flight.polling_url, flight.called) == ("http://127.0.0.1:9/default/task-7", True)
 

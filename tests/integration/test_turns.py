@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import func, select, text
 
-from cleanplate import db, jobs
+from cleanplate import db, jobs, leases
 from cleanplate.jobs import Change
 from cleanplate.models import Job, Worker
 from cleanplate.states import HOLDS_SLOT, LEASED, State
@@ -98,7 +98,7 @@ def test_a_job_that_is_cancelled_while_it_loads_is_no_longer_its_conveyors() -> 
 def test_a_heartbeat_makes_and_renews_the_lease() -> None:
     for ttl in (1.0, 60.0):
         with db.transaction() as tx:
-            jobs.heartbeat(tx, "w1", ttl)
+            leases.heartbeat(tx, "w1", ttl)
         with db.transaction() as tx:
             left = tx.scalar(select(func.extract("epoch", Worker.expires_at - func.now())).where(Worker.id == "w1"))
         assert float(left or 0) == pytest.approx(ttl, abs=1.0)
@@ -109,7 +109,7 @@ def test_a_worker_that_stops_lets_go_of_all_that_others_can_go_on_with() -> None
         rows.worker(tx)
         mine = {state: rows.job(tx, state) for state in State}
         others = {state: rows.job(tx, state, owner="w2") for state in LEASED}
-        jobs.hand_over(tx, rows.WORKER)
+        leases.hand_over(tx, rows.WORKER)
     expected = {state: state for state in State} | {State.CLAIMED: State.QUEUED}
     assert {state: State(row(id_).state) for state, id_ in mine.items()} == expected
     assert row(mine[State.INFLIGHT]).owner is None
