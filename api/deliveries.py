@@ -1,12 +1,12 @@
 """``/v1/deliveries`` and those of an endpoint: what became of each event, and sending it again."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import func, literal_column, select, update
+from sqlalchemy import Select, func, literal_column, select, update
 
 from api import examples, receivers
 from api.auth import Authenticated, caller
@@ -92,15 +92,19 @@ def recover_webhook_endpoint(
 
 
 def _recover(tx: Transaction, endpoint_id: str, wanted: Recovering, after: str) -> list[str]:
-    failed = (
+    its = failed(endpoint_id, wanted.since, after).with_for_update()
+    return list(tx.scalars(update(Delivery).where(Delivery.id.in_(its)).values(AGAIN).returning(Delivery.id)))
+
+
+def failed(endpoint_id: str, since: datetime, after: str) -> Select[str]:
+    """Return the query for the next page of what failed of an endpoint's events since a time, oldest first."""
+    return (
         select(Delivery.id)
         .where(Delivery.endpoint_id == endpoint_id, Delivery.state == literal_column("'failed'"), Delivery.id > after)
-        .where(Delivery.created_at >= wanted.since, Delivery.body != FORGOTTEN)
+        .where(Delivery.created_at >= since, Delivery.body != FORGOTTEN)
         .order_by(Delivery.id)
         .limit(PAGE)
-        .with_for_update()
     )
-    return list(tx.scalars(update(Delivery).where(Delivery.id.in_(failed)).values(AGAIN).returning(Delivery.id)))
 
 
 @router.get(

@@ -58,10 +58,9 @@ def filtered(query: Select[Row], model: type[Batch | Job | Delivery], wanted: Ba
         if wanted.status is not None:
             query = query.where(Job.state.in_(states_of(wanted.status)))
     if isinstance(wanted, DeliveryFilters):
-        if wanted.event_type is not None:
-            query = query.where(Delivery.event_type == wanted.event_type)
-        if wanted.status is not None:
-            query = query.where(Delivery.state == literal_column(f"'{wanted.status}'"))
+        # Constants of the statement and not its parameters, for which the planner would not know that some are rare.
+        known = {Delivery.event_type: wanted.event_type, Delivery.state: wanted.status}
+        query = query.where(*(column == literal_column(f"'{value}'") for column, value in known.items() if value))
     return query
 
 

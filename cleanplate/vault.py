@@ -2,10 +2,13 @@
 
 import hashlib
 import hmac
+from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from cleanplate import settings
+
+NO_KEY_FITS: Final = "none of CLEANPLATE_SECRET_KEYS opens this secret; add the key it was sealed with"
 
 
 class VaultError(RuntimeError):
@@ -33,7 +36,15 @@ def open_sealed(sealed: str) -> str:
     try:
         return _box().decrypt(sealed.encode()).decode()
     except InvalidToken:
-        raise VaultError("none of CLEANPLATE_SECRET_KEYS opens this secret; add the key it was sealed with") from None
+        raise VaultError(NO_KEY_FITS) from None
+
+
+def reseal(sealed: str) -> str:
+    """Return the same secret encrypted with the first key. Raises :class:`VaultError` when no key fits."""
+    try:
+        return _box().rotate(sealed.encode()).decode()
+    except InvalidToken:
+        raise VaultError(NO_KEY_FITS) from None
 
 
 def derive(purpose: str) -> list[str]:

@@ -84,3 +84,23 @@ def fernet() -> None:
     from cryptography.fernet import Fernet
 
     typer.echo(Fernet.generate_key().decode())
+
+
+@app.command("rotate-vault")
+def rotate_vault() -> None:
+    """Encrypt every secret in the database with the first of CLEANPLATE_SECRET_KEYS, so that the others can go.
+
+    First put a new key in front, restart every process with that, and only then run this.
+    """
+    from cleanplate import resealing, vault
+
+    try:
+        with database() as tx:
+            resealed, unopened = resealing.reseal_all(tx)
+    except vault.VaultError as error:
+        typer.echo(f"cleanplate: {error}", err=True)
+        raise typer.Exit(Code.USAGE) from None
+    typer.echo(f"{resealed} secrets are encrypted with the first key now", err=True)
+    if unopened:
+        typer.echo(f"cleanplate: none of the keys opens what is kept for {', '.join(unopened)}", err=True)
+        raise typer.Exit(Code.SOME_FAILED)

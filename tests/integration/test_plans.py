@@ -1,16 +1,18 @@
 """How PostgreSQL finds whose turn it is among many: by the index made for it, never by looking at all rows."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from api import deliveries as calls
 from api import events, receipts, retry, usage
+from api.listing import DeliveryFilters, filtered
 from cleanplate import batches, cancel, db, deletion, holding, jobs, leases, order
-from cleanplate.models import Job
+from cleanplate.models import Delivery, Job
 from cleanplate.retrying import Retrying
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
@@ -58,7 +60,8 @@ FILL = (
     f"""
     INSERT INTO deliveries (id, tenant_id, endpoint_id, event_id, event_type, body, state, due_at)
     SELECT 'dlv_' || lpad(to_hex(CAST(1000 * extract(epoch FROM now()) AS bigint) + n), 12, '0'),
-           'ten_1', 'whe_' || n % 50, 'evt_' || n, 'job.failed', '{{}}',
+           'ten_1', 'whe_' || n % 50, 'evt_' || n,
+           CASE n % 333 WHEN 1 THEN 'batch.completed' ELSE 'job.failed' END, '{{}}',
            CASE n % 100 WHEN 0 THEN 'pending' ELSE 'delivered' END, now() - interval '1 s' * n
     FROM generate_series(1, {MANY}) n
     """,
@@ -96,6 +99,12 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
             cursor.execute(statement)
             ((plan,),) = cursor.fetchone()  # type: ignore[misc]
         yield list(nodes(plan["Plan"]))
+
+
+def listed(**wanted: Any) -> Any:
+    """Return the query for a page of an endpoint's deliveries."""
+    its = filtered(select(Delivery).where(Delivery.endpoint_id == "whe_1"), Delivery, DeliveryFilters(**wanted))
+    return its.order_by(Delivery.id.desc()).limit(51)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +165,13 @@ def plans(engine: Engine, query: Any) -> Iterator[list[dict[str, Any]]]:
             "ix_deliveries_line",
             id="what is due to an endpoint",
         ),
+        pytest.param(
+            calls.failed("whe_1", datetime(2026, 3, 1, tzinfo=UTC), "dlv_0"),
+            "ix_deliveries_endpoint_open",
+            id="what is recovered",
+        ),
+        pytest.param(listed(status="failed"), "ix_deliveries_endpoint_open", id="a page of what failed"),
+        pytest.param(listed(event_type="batch.completed"), "ix_deliveries_endpoint_type", id="a page of one event"),
         pytest.param(deliveries.outlived(), "pk_deliveries", id="deliveries that were kept for long enough"),
         pytest.param(
             select(Job).where(Job.batch_id == "bat_1", Job.id > "job_00010000").order_by(Job.id).limit(50),

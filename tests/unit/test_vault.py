@@ -45,6 +45,18 @@ def test_keys_rotate_the_first_seals_and_every_one_opens(keys: Callable[..., Non
         vault.open_sealed(sealed)
 
 
+def test_what_is_resealed_opens_with_the_first_key_alone(keys: Callable[..., None]) -> None:
+    old, new = new_key(), new_key()
+    keys(old)
+    sealed = vault.seal(SECRET)
+    keys(new, old)
+    again = vault.reseal(sealed)
+    keys(new)
+    assert vault.open_sealed(again) == SECRET
+    with pytest.raises(VaultError, match="add the key it was sealed with"):
+        vault.reseal(sealed)
+
+
 def test_without_a_key_nothing_is_sealed_and_the_error_says_what_to_do(keys: Callable[..., None]) -> None:
     keys()
     with pytest.raises(VaultError, match="CLEANPLATE_SECRET_KEYS is not set"):
