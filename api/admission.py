@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 
 from api import intake, remote
 from api.errors import Problem, findings, not_found, shortened, translate
-from api.intake import Source, Stored, Upload
+from api.intake import Checked, Source, Stored, Upload
 from api.remote import Remote
 from cleanplate import batches, db
 from cleanplate.models import Batch, Job
@@ -62,13 +62,13 @@ def pages(
 
 def check_all(
     source: Source | None, items: Sequence[Item], options: BatchOptions
-) -> tuple[Sequence[tuple[Item, Sequence[str]]], list[Rejection]]:
-    """Store nothing; return the items that can be worked on, as far as is known, with warnings, and why others cannot.
+) -> tuple[list[Checked], list[Rejection]]:
+    """Store nothing; return the items that can be worked on, as far as is known, and why others cannot.
 
     Of what lies elsewhere no more is known.
     """
     if source is None:
-        return [(one, ()) for one in items], []
+        return [Checked(one) for one in items], []
     return intake.check_all(source, [one for one in items if isinstance(one, Upload)], options.params)
 
 
@@ -87,8 +87,8 @@ def insert(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: Batc
     for start in range(0, len(taken), PAGE):
         part = taken[start : start + PAGE]
         stored = [one for one in part if isinstance(one, Stored)]
-        jobs = intake.insert_jobs(tx, stored, options.params, tenant_id=row.tenant_id, batch=row)
-        jobs += remote.insert_jobs(tx, [one for one in part if isinstance(one, Remote)], options.params, row)
+        jobs = intake.insert_jobs(tx, stored, options.params, tenant_id=row.tenant_id, batch=row, reuse=options.reuse)
+        jobs += remote.insert_jobs(tx, [one for one in part if isinstance(one, Remote)], options, row)
         row.total += len(jobs)
         to.count += len(jobs)
         for job in jobs:

@@ -68,7 +68,7 @@ def create_batch(
     if dry_run:
         response.status_code = 200
         good, faulty = admission.check_all(source, items, options)
-        return quote.quote(good, [*rejected, *faulty], options)
+        return quote.quote(who.tenant_id, good, [*rejected, *faulty], options)
     batch_id, secret = once.begun, None
     if batch_id is not None:
         with db.transaction() as tx:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from itertools import repeat
 from threading import BoundedSemaphore
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +17,7 @@ from api import names
 from api.errors import Problem, shortened
 from api.forms import File
 from api.store import store
-from cleanplate import holding, ids, inputs, order
+from cleanplate import holding, ids, inputs
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
 from cleanplate.imaging.faults import ImageFault
@@ -26,7 +25,7 @@ from cleanplate.items import CUSTOM_ID_LENGTH
 from cleanplate.models import Batch, Job, JobEvent
 from cleanplate.pairing import pair
 from cleanplate.resources import Params, Rejection
-from cleanplate.states import State
+from cleanplate.reuse import Newcomer, fingerprint
 
 T = TypeVar("T")
 
@@ -77,6 +76,15 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """A candidate that can be worked on, with its warnings and, if its files are here, what tells its result."""
+
+    candidate: Candidate
+    warnings: Sequence[str] = ()
+    tells: Mapping[str, Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A pair whose objects are stored, with the columns of the job that tell what they are and where they lie."""
 
@@ -120,17 +128,17 @@ def ignored(unused: Collection[str], why: str) -> list[Rejection]:
     return shortened([reject(name, IGNORED, why) for name in sorted(unused)], most=IGNORED_TOLD)
 
 
-def check_all(
-    source: Source, uploads: Sequence[Upload], params: Params
-) -> tuple[list[tuple[Upload, Sequence[str]]], list[Rejection]]:
-    """Store nothing; return the pairs that can be worked on, each with its warnings, and why others cannot."""
+def check_all(source: Source, uploads: Sequence[Upload], params: Params) -> tuple[list[Checked], list[Rejection]]:
+    """Store nothing; return the pairs that can be worked on, and why others cannot."""
 
-    def check(one: Upload) -> tuple[Upload, Sequence[str]]:
+    def check(one: Upload) -> Checked:
         with _turn:
-            return one, _check(source, one, params)[2].warnings
+            pair = _check(source, one, params)[2]
+        own = (one.params or params).model_dump()
+        return Checked(one, pair.warnings, {"image": asdict(pair.image), "mask": asdict(pair.mask), "params": own})
 
     found = list(_each(check, uploads))
-    return [one for one in found if isinstance(one, tuple)], [one for one in found if isinstance(one, Rejection)]
+    return [one for one in found if isinstance(one, Checked)], [one for one in found if isinstance(one, Rejection)]
 
 
 def take_pages(
@@ -212,15 +220,14 @@ def insert_jobs(
     *,
     tenant_id: str,
     batch: Batch | None = None,
+    reuse: bool = True,
     endpoint_id: str | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> list[Job]:
-    """Write the jobs, their turns and the first event of each; their objects are stored already.
+    """Write the jobs, their turns, or whom they follow, and the first event of each; their objects are stored already.
 
     The caller holds the lock of ``batch``'s row, whose total it has to raise.
     """
-    going = holding.going(batch, len(stored))
-    tags = [*order.line_up(tx, tenant_id, batch, going), *repeat(None, len(stored) - going)]
     rows = [
         Job(
             id=one.upload.job_id,
@@ -230,20 +237,23 @@ def insert_jobs(
             custom_id=one.upload.custom_id,
             endpoint_id=endpoint_id,
             meta=metadata or dict(one.upload.metadata),
-            params=(one.upload.params or params).model_dump(),
+            params=(own := (one.upload.params or params).model_dump()),
             warnings=list(one.warnings),
             image=dict(one.image),
             mask=dict(one.mask),
             **one.keys,
-            tag=tag or 0,
-            state=State.HELD if tag is None else State.QUEUED,
+            fingerprint=fingerprint(tenant_id, one.image, one.mask, own),
+            reuse=reuse,
         )
-        for position, (one, tag) in enumerate(zip(stored, tags, strict=True), batch.total if batch else 0)
+        for position, one in enumerate(stored, batch.total if batch else 0)
     ]
+    newcomers = [Newcomer(row.id, row.fingerprint, row.reuse) for row in rows]
+    events = []
+    for row, place in zip(rows, holding.places(tx, tenant_id, batch, newcomers), strict=True):
+        row.state, row.tag, row.due_at = place.state, place.tag, place.due_at
+        events.append({"job_id": row.id, "state": row.state, "reason": place.told("accepted")})
     tx.add_all(rows)
     tx.flush()
-    reasons = {State.QUEUED: "accepted", State.HELD: f"accepted: {holding.REASON}"}
-    events = [{"job_id": row.id, "state": row.state, "reason": reasons[State(row.state)]} for row in rows]
     if events:
         tx.execute(insert(JobEvent), events)
     return rows

@@ -50,6 +50,11 @@ class JobFields(Params):
         {}, description="A JSON object of yours that comes back with the job."
     )
     webhook_url: str | None = Field(None, max_length=2048, description="Hears when the job ends.")
+    reuse: bool = Field(
+        True,
+        description="With the same image, mask and params as another job of yours it shares that one's result and is "
+        "not paid. `false`: it is paid anew.",
+    )
 
 
 @router.post(
@@ -112,7 +117,13 @@ def _create(who: Caller, sent: Form, once: Call, response: Response, base: str) 
         if fields.webhook_url is not None:
             endpoint_id, secret = receivers.one_off(tx, who.tenant_id, fields.webhook_url)
         (row,) = intake.insert_jobs(
-            tx, [stored], params, tenant_id=who.tenant_id, endpoint_id=endpoint_id, metadata=fields.metadata
+            tx,
+            [stored],
+            params,
+            tenant_id=who.tenant_id,
+            reuse=fields.reuse,
+            endpoint_id=endpoint_id,
+            metadata=fields.metadata,
         )
         response.headers["Location"] = f"/v1/jobs/{row.id}"
         job = shown.job(row, base).model_copy(update={"webhook_secret": secret})

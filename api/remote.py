@@ -19,7 +19,7 @@ from cleanplate import buckets, ids, inputs, outbound, settings
 from cleanplate.db import Transaction
 from cleanplate.items import ITEMS_MOST, Item, Source
 from cleanplate.models import Batch, Job, JobEvent, Upload
-from cleanplate.resources import BatchOptions, Params, Rejection
+from cleanplate.resources import BatchOptions, Rejection
 from cleanplate.states import State
 
 ITEMS_BYTES = 16 << 20
@@ -165,12 +165,11 @@ def _keep_uploads(tx: Transaction, tenant_id: str, asked: AbstractSet[str]) -> s
     return set(tx.scalars(kept.returning(Upload.id).execution_options(synchronize_session=False))) if asked else set()
 
 
-def insert_jobs(tx: Transaction, remotes: Sequence[Remote], params: Params, batch: Batch) -> list[Job]:
+def insert_jobs(tx: Transaction, remotes: Sequence[Remote], options: BatchOptions, batch: Batch) -> list[Job]:
     """Write the jobs, to be imported; the caller holds the lock of ``batch``'s row, whose total it has to raise."""
-    defaults = params.model_dump()
     now = tx.scalar(select(func.now()))  # as a value: rows with an expression in them are inserted one by one
     told = {"state": State.IMPORTING, "reason": "accepted: to be imported"}
-    rows = [_row(one, defaults, batch, position, now) for position, one in enumerate(remotes, batch.total)]
+    rows = [_row(one, options, batch, position, now) for position, one in enumerate(remotes, batch.total)]
     tx.add_all(rows)
     tx.flush()
     if rows:
@@ -178,7 +177,7 @@ def insert_jobs(tx: Transaction, remotes: Sequence[Remote], params: Params, batc
     return rows
 
 
-def _row(one: Remote, defaults: dict[str, Any], batch: Batch, position: int, now: datetime | None) -> Job:
+def _row(one: Remote, options: BatchOptions, batch: Batch, position: int, now: datetime | None) -> Job:
     job_id = ids.new(ids.Kind.JOB)
     item = one.item
     return Job(
@@ -188,9 +187,10 @@ def _row(one: Remote, defaults: dict[str, Any], batch: Batch, position: int, now
         position=position,
         custom_id=item.custom_id,
         meta=item.metadata,
-        params=defaults | item.params.model_dump(exclude_unset=True),
+        params=options.params.model_dump() | item.params.model_dump(exclude_unset=True),
         **inputs.keys(job_id),
         sources={name: source.model_dump(exclude_none=True) for name, source in item.sources.items()},
+        reuse=options.reuse,
         state=State.IMPORTING,
         due_at=now,
     )

@@ -13,15 +13,16 @@ from api.documentation import answer, answers, example
 from api.errors import Problem, not_found
 from api.idempotency import Once
 from api.links import BaseUrl
-from cleanplate import batches, db, deletion, holding, ids, order, resources, shown
+from cleanplate import batches, db, deletion, holding, ids, resources, shown
 from cleanplate.models import Batch, Job, JobEvent
 from cleanplate.resources import BatchOptions
 from cleanplate.retrying import Retrying, RetryingBatch
+from cleanplate.reuse import Newcomer, fingerprint
 from cleanplate.states import Hold, State
 
 PAGE: Final = 200
 COPIED: Final = (
-    *("custom_id", "endpoint_id", "meta", "warnings"),
+    *("custom_id", "endpoint_id", "meta", "warnings", "reuse"),
     *("image_key", "image", "mask_key", "mask", "send_image_key", "send_mask_key"),
 )
 """Columns of a job that its retry has, too: the objects are shared, and kept as long as any job names them."""
@@ -60,9 +61,7 @@ def retry_batch(
         tx.add(child)
         tx.flush()
         for page in _pages(tx, batch_id, how):
-            going = holding.going(child, len(page))
-            tags = [*order.line_up(tx, child.tenant_id, child, going), *[None] * (len(page) - going)]
-            _insert(tx, page, tags, how, child)
+            _insert(tx, page, how, child)
             child.total += len(page)
         if not child.total:
             raise NOTHING
@@ -92,7 +91,7 @@ def retry_job(
         _one_at_a_time(tx, row.batch_id or job_id)
         if not tx.scalars(select(Job).where(Job.id == job_id, *_retriable(how)).with_for_update(read=True)).first():
             raise NOTHING
-        (new,) = _insert(tx, [row], order.line_up(tx, row.tenant_id, None, 1), how, None)
+        (new,) = _insert(tx, [row], how, None)
         response.headers["Location"] = f"/v1/jobs/{new}"
         return once.keep(tx, shown.job(tx.get_one(Job, new), base))
 
@@ -144,10 +143,8 @@ def retriable(batch_id: str, after: str, how: Retrying) -> Select[Job]:
     return page.with_for_update(read=True)
 
 
-def _insert(
-    tx: db.Transaction, page: Sequence[Job], tags: Sequence[int | None], how: Retrying, child: Batch | None
-) -> list[str]:
-    """Write the jobs that retry those of ``page``, which are read no more; one without a tag is held. Return ids."""
+def _insert(tx: db.Transaction, page: Sequence[Job], how: Retrying, child: Batch | None) -> list[str]:
+    """Write the jobs that retry those of ``page``, which are read no more. Return ids."""
     rows: list[dict[str, Any]] = [
         {
             **{name: getattr(old, name) for name in COPIED},
@@ -156,15 +153,19 @@ def _insert(
             "tenant_id": old.tenant_id,
             "batch_id": child and child.id,
             "position": position,
-            "params": how.changed(old.params),
-            "tag": tag or 0,
-            "state": State.HELD if tag is None else State.QUEUED,
+            "params": (params := how.changed(old.params)),
+            "fingerprint": fingerprint(old.tenant_id, old.image or {}, old.mask or {}, params),
         }
-        for position, (old, tag) in enumerate(zip(page, tags, strict=True), child.total if child else 0)
+        for position, old in enumerate(page, child.total if child else 0)
     ]
+    newcomers = [Newcomer(row["id"], row["fingerprint"], row["reuse"]) for row in rows]
+    events = []
+    for row, place in zip(rows, holding.places(tx, page[0].tenant_id, child, newcomers), strict=True):
+        row |= {"state": place.state, "tag": place.tag, "due_at": place.due_at}
+        reason = place.told(f"retries {row['parent_id']}")
+        events.append({"job_id": row["id"], "state": row["state"], "reason": reason})
     tx.execute(insert(Job), rows)
-    told = [{"job_id": row["id"], "state": row["state"], "reason": f"retries {row['parent_id']}"} for row in rows]
-    tx.execute(insert(JobEvent), told)
+    tx.execute(insert(JobEvent), events)
     for old in page:
         tx.expunge(old)
     return [row["id"] for row in rows]

@@ -46,6 +46,7 @@ def count_finals(tx: Transaction, finals: Sequence[Job]) -> None:
             "batch_id": batch_id,
             "job_ids": [job.id for job in here],
             "more_cost": sum(job.cost_credits for job in here),
+            "more_reused": sum(bool((job.result or {}).get("reused_from")) for job in here),
             **{f"more_{state}": states[batch_id, state] for state in TERMINAL},
         }
         left = tx.scalar(_count(), given)
@@ -64,6 +65,7 @@ def _count() -> Select[int]:
             succeeded=Batch.succeeded + more[State.SUCCEEDED],
             failed=Batch.failed + more[State.FAILED],
             cancelled=Batch.cancelled + more[State.CANCELLED],
+            reused=Batch.reused + bindparam("more_reused", type_=Integer),
             cost_credits=Batch.cost_credits + bindparam("more_cost", type_=Double),
         )
         .returning(Batch.id, LEFT.label("left"), (Batch.total - LEFT).label("ended"))
@@ -129,7 +131,7 @@ def page(tx: Transaction, rows: Sequence[Batch]) -> list[resources.Batch]:
             row,
             processing=under_way.get(row.id, 0),
             held=held(row),
-            quote_credits=row.total * settings.get().cost_credits,
+            quote_credits=(row.total - row.reused) * settings.get().cost_credits,
             eta_seconds=eta(row.total - row.succeeded - row.failed - row.cancelled, upstream),
         )
         for row in rows

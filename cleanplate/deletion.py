@@ -44,6 +44,7 @@ def mark_jobs(tx: Transaction, job_ids: Collection[str]) -> None:
         "error_detail": None,
         "result": None,
         "mask": {},
+        "fingerprint": None,
     }
     tx.execute(
         update(Job)

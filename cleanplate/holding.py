@@ -7,14 +7,17 @@ Locks are taken as intake does, batch before tenant, and of the jobs only those 
 """
 
 import time
+from collections.abc import Sequence
+from itertools import starmap
 from typing import Final
 
 from sqlalchemy import ColumnElement, Select, func, literal_column, select
 
-from cleanplate import db, jobs, order
+from cleanplate import db, jobs, reuse
 from cleanplate.db import Transaction
 from cleanplate.jobs import Change
 from cleanplate.models import Batch, Job
+from cleanplate.reuse import Newcomer, Place
 from cleanplate.states import Hold, State
 
 PAGE: Final = 100
@@ -29,6 +32,13 @@ def going(batch: Batch | None, count: int) -> int:
         return count
     canary: int = batch.options["canary"]
     return min(count, max(0, canary - batch.total))
+
+
+def places(tx: Transaction, tenant_id: str, batch: Batch | None, newcomers: Sequence[Newcomer]) -> list[Place]:
+    """Return the places of new jobs, in their order; ``batch`` is locked by the caller and has not counted them yet."""
+    count = going(batch, len(newcomers))
+    beyond = [Place(State.HELD, because=REASON)] * (len(newcomers) - count)
+    return reuse.places(tx, tenant_id, batch, newcomers[:count]) + beyond
 
 
 def is_beyond(batch: Batch | None, position: int) -> bool:
@@ -61,11 +71,12 @@ def carry_on(batch_id: str, seconds: float) -> None:
 
 
 def let_go(tx: Transaction, batch: Batch, most: int) -> int:
-    """Give up to ``most`` held jobs of ``batch``, whose row is locked, their places in line; return how many."""
-    page = tx.scalars(held(batch.id, most)).all()
-    tags = order.line_up(tx, batch.tenant_id, batch, len(page))
+    """Let up to ``most`` held jobs of ``batch``, whose row is locked, go or follow their twins; return how many."""
+    page = list(starmap(Newcomer, tx.execute(held(batch.id, most))))
+    places = reuse.places(tx, batch.tenant_id, batch, page)
     released = [
-        Change(id_, HELD, State.QUEUED, "released", values={"tag": tag}) for id_, tag in zip(page, tags, strict=True)
+        Change(one.id, HELD, place.state, place.told("released"), values={"tag": place.tag}, due_in=place.due_in)
+        for one, place in zip(page, places, strict=True)
     ]
     return len(jobs.apply(tx, released))
 
@@ -91,9 +102,13 @@ def locked(batch_id: str) -> Select[Batch]:
     )
 
 
-def held(batch_id: str, limit: int) -> Select[str]:
+def held(batch_id: str, limit: int) -> Select[str, str | None, bool]:
     """Return the query that locks the next held jobs of the batch that nobody else has locked."""
-    page = select(Job.id).where(Job.batch_id == batch_id, _is(State.HELD)).order_by(Job.batch_id, Job.id)
+    page = (
+        select(Job.id, Job.fingerprint, Job.reuse)
+        .where(Job.batch_id == batch_id, _is(State.HELD))
+        .order_by(Job.batch_id, Job.id)
+    )
     return page.limit(literal_column(str(int(limit)))).with_for_update(skip_locked=True)
 
 

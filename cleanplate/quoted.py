@@ -1,6 +1,6 @@
 """What a dry run answers: what is wrong with each item, and what the others would cost."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from cleanplate.resources import Rejection
 
@@ -12,6 +12,8 @@ class QuotedItem(BaseModel):
     custom_id: str | None
     warnings: list[str]
     credits: float
+    reused: bool = Field(False, description="It is not paid: its image, mask and params are those of another.")
+    reused_from: str | None = Field(None, description="The job that is the same; none if that is an item before it.")
 
 
 class Quote(BaseModel):

@@ -55,6 +55,11 @@ class BatchOptions(BaseModel):
         allow_inf_nan=False,
         description="What the batch may cost; the rest of it waits before that would be passed.",
     )
+    reuse: bool = Field(
+        True,
+        description="An item with the same image, mask and params as another job of yours shares its result and is not "
+        "paid. `false`: each is paid anew.",
+    )
     seal: bool = Field(True, description="`false`: more items will come; seal it when they have.")
 
 
@@ -87,7 +92,9 @@ class Result(Picture):
     url: str
     url_expires_at: datetime | None = None
     outside_mask_max_delta: int = Field(description="Largest difference (0-255) outside the dilated mask.")
-    reused_from: str | None = None
+    reused_from: str | None = Field(
+        None, description="The job whose result it is, when that had the same image, mask and params: it is not paid."
+    )
 
 
 class Job(BaseModel):
@@ -172,8 +179,9 @@ class Batch(BaseModel):
     status: Literal["open", "processing", "completed", "cancelled"]
     counts: Counts
     rejected: list[Rejection]
+    reused: int = Field(0, description="How many of those that succeeded share the result of an identical job.")
     cost_credits: float
-    quote_credits: float
+    quote_credits: float = Field(description="What it is expected to cost; what was reused costs nothing.")
     eta_seconds: float | None
     parent_id: str | None = None
     held: Held | None = Field(

@@ -72,6 +72,7 @@ def batch(
             cancelled=row.cancelled,
         ),
         rejected=[Rejection(**item) for item in row.rejected],
+        reused=row.reused,
         cost_credits=row.cost_credits,
         quote_credits=quote_credits,
         eta_seconds=eta_seconds,

@@ -13,6 +13,7 @@ class State(StrEnum):
 
     IMPORTING = "importing"
     HELD = "held"
+    FOLLOWING = "following"
     QUEUED = "queued"
     CLAIMED = "claimed"
     SENDING = "sending"
@@ -69,16 +70,23 @@ RULES: dict[State, Rule] = {
     S.IMPORTING: Rule(
         "its image and mask are elsewhere and will be fetched",
         Status.QUEUED,
-        _to(S.HELD, S.QUEUED, S.FAILED, S.CANCELLED),
+        _to(S.HELD, S.FOLLOWING, S.QUEUED, S.FAILED, S.CANCELLED),
         "import, which fetches, checks and stores them",
         "the sweep sends it again; its starts and tries are capped",
     ),
     S.HELD: Rule(
         "not in line: the rest of a canary, or of a batch at its budget",
         Status.QUEUED,
-        _to(S.QUEUED, S.CANCELLED),
+        _to(S.FOLLOWING, S.QUEUED, S.CANCELLED),
         "the release of its batch",
         "the sweep, which carries on a release that was asked for",
+    ),
+    S.FOLLOWING: Rule(
+        "not in line: it waits for the result of an identical job, its twin",
+        Status.QUEUED,
+        _to(S.QUEUED, S.SUCCEEDED, S.CANCELLED),
+        "the end of its twin: it shares the result, or is the next to go",
+        "the sweep, which looks at it again",
     ),
     S.QUEUED: Rule(
         "waiting its turn",
@@ -127,9 +135,11 @@ RULES: dict[State, Rule] = {
     S.CANCELLED: Rule("stopped on request", Status.CANCELLED, _to(), "nobody", "nobody"),
 }
 
+FIRST = (S.IMPORTING, S.HELD, S.FOLLOWING, S.QUEUED)
 TERMINAL = frozenset(state for state, rule in RULES.items() if not rule.moves_to)
-UNSENT = frozenset({State.IMPORTING, State.HELD, State.QUEUED, State.CLAIMED})
+UNSENT = frozenset({S.IMPORTING, S.HELD, S.FOLLOWING, S.QUEUED, S.CLAIMED})
 HOLDS_SLOT = frozenset({S.SENDING, S.UNCONFIRMED, S.INFLIGHT})
+GOING = frozenset({S.QUEUED, S.CLAIMED, S.SENDING, S.UNCONFIRMED, S.INFLIGHT, S.READY})
 LEASED = frozenset({S.CLAIMED, S.SENDING, S.INFLIGHT})
 PROCESSING = frozenset(state for state, rule in RULES.items() if rule.status is Status.PROCESSING)
 MOVES = frozenset((source, target) for source, rule in RULES.items() for target in rule.moves_to)
@@ -164,7 +174,7 @@ def states_of(status: Status) -> frozenset[State]:
 
 def mermaid() -> str:
     """Return the state diagram as Mermaid text, the one that ARCHITECTURE.md shows."""
-    lines = ["stateDiagram-v2", "    [*] --> held", "    [*] --> importing", "    [*] --> queued"]
+    lines = ["stateDiagram-v2", *(f"    [*] --> {state}" for state in FIRST)]
     lines += [
         f"    {source} --> {target}" for source, rule in RULES.items() for target in State if target in rule.moves_to
     ]

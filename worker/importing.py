@@ -12,7 +12,7 @@ from typing import Any, Final, assert_never
 
 from sqlalchemy import Select, func, literal_column, select, true, update
 
-from cleanplate import db, holding, inputs, jobs, order
+from cleanplate import db, holding, inputs, jobs, reuse
 from cleanplate.imaging.faults import ImageFault
 from cleanplate.jobs import Change
 from cleanplate.models import Batch, Job, Tenant
@@ -105,7 +105,7 @@ def _settle(tx: db.Transaction, job: Job, outcome: ImportOutcome) -> None:
 
 
 def _queue(tx: db.Transaction, job: Job, columns: Any) -> bool:
-    """Queue the job with its turn, or hold it for its canary, unless it has ended.
+    """Queue the job with its turn, or let it follow a twin, or hold it for its canary, unless it has ended.
 
     Locks are taken in the order job, batch, tenant.
     """
@@ -113,13 +113,15 @@ def _queue(tx: db.Transaction, job: Job, columns: Any) -> bool:
     if tx.scalar(still) is None:
         return False
     batch = tx.get(Batch, job.batch_id, with_for_update={"key_share": True}) if job.batch_id else None
-    values = {**columns, "sources": None, "due_at": None}
+    print_ = reuse.fingerprint(job.tenant_id, columns["image"], columns["mask"], job.params)
+    values = {**columns, "fingerprint": print_, "sources": None, "due_at": None}
     if holding.is_beyond(batch, job.position):
         reason = f"imported: {holding.REASON}"
         return bool(jobs.apply(tx, [Change(job.id, IMPORTING, State.HELD, reason, values=values)]))
-    (tag,) = order.line_up(tx, job.tenant_id, batch, 1)
-    values |= {"tag": tag}
-    return bool(jobs.apply(tx, [Change(job.id, IMPORTING, State.QUEUED, "imported", values=values)]))
+    (place,) = reuse.places(tx, job.tenant_id, batch, [reuse.Newcomer(job.id, print_, job.reuse)])
+    values |= {"tag": place.tag}
+    told = place.told("imported")
+    return bool(jobs.apply(tx, [Change(job.id, IMPORTING, place.state, told, values=values, due_in=place.due_in)]))
 
 
 def _put_off(tx: db.Transaction, job_id: str, detail: str, seconds: float, **values: int) -> None:

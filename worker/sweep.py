@@ -28,6 +28,7 @@ from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
 from worker.purge import purge_all
+from worker.twins import Watch
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Sweeper(threading.Thread):
         self._purge: Future[None] = Future()
         self._purge.set_result(None)
         self._purge_at = time.monotonic()
+        self._twins = Watch()
         self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
 
     def end(self) -> None:
@@ -103,6 +105,7 @@ class Sweeper(threading.Thread):
         if self._purge.done() and time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + PURGE_EVERY_SECONDS
             self._purge = self._purger.submit(purge_all, self._ending.is_set)
+        self._twins.begin(self._ending.is_set)
         for batch_id, hold in held:
             tend = holding.carry_on if hold == Hold.RELEASE else budget.tend
             tend(batch_id, HOLD_SECONDS / len(held))

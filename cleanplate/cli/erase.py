@@ -33,6 +33,10 @@ def erase(
     ] = False,
     canary: Annotated[int | None, typer.Option(min=1, help="Stop after so many, until they are released.")] = None,
     budget: Annotated[float | None, typer.Option(help="Credits that what is sent now may cost.")] = None,
+    no_reuse: Annotated[
+        bool,
+        typer.Option("--no-reuse", help="Pay anew also for a photo that your team has had erased in the same way."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: items, then a summary.")] = False,
     url: Annotated[str | None, typer.Option(help="The API, if not CLEANPLATE_URL.")] = None,
@@ -48,9 +52,8 @@ def erase(
     def work() -> Code:
         params = {"dilate_pixels": dilate, "output_format": output_format}
         limits = {"canary": canary, "budget_credits": budget}
-        options = _options(
-            name=name or folder.resolve().name[:200], params=params, mask_suffix=mask_suffix, seal=False, **limits
-        )
+        how = {"name": name or folder.resolve().name[:200], "mask_suffix": mask_suffix, "reuse": not no_reuse}
+        options = _options(**how, params=params, seal=False, **limits)
         with Progress("erasing") as progress:
             photos = _look(folder, out, mask_suffix, progress)
             if dry_run:

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInte
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cleanplate.models.base import CLOCK, EMPTY, NOTHING, NOW, Base, names
-from cleanplate.states import HOLDS_SLOT, LEASED, PROCESSING, Hold, InFlight, State
+from cleanplate.states import GOING, HOLDS_SLOT, LEASED, PROCESSING, Hold, InFlight, State
 
 UNSEEN = (State.IMPORTING, State.FAILED, State.CANCELLED)
 
@@ -31,6 +31,7 @@ class Batch(Base):
     succeeded: Mapped[int] = mapped_column(server_default="0")
     failed: Mapped[int] = mapped_column(server_default="0")
     cancelled: Mapped[int] = mapped_column(server_default="0")
+    reused: Mapped[int] = mapped_column(server_default="0")  # of those that succeeded
     cost_credits: Mapped[float] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     sealed_at: Mapped[datetime | None]
@@ -108,6 +109,10 @@ class Job(Base):
     import_starts: Mapped[int] = mapped_column(server_default="0")
     import_tries: Mapped[int] = mapped_column(server_default="0")
 
+    # What is not paid for twice, see ``reuse``. Of what is to be imported, the fingerprint comes later.
+    fingerprint: Mapped[str | None]
+    reuse: Mapped[bool] = mapped_column(server_default=text("true"))
+
     # The flow. ``tag`` is the claim's order, by ``order``; ``due_at`` is when the state's rescuer looks at the row.
     state: Mapped[str] = mapped_column(server_default=State.QUEUED)
     tag: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -143,6 +148,7 @@ class Job(Base):
             f"state IN {names(*UNSEEN)} OR (image IS NOT NULL AND mask IS NOT NULL)",
             name="has_pictures",
         ),
+        CheckConstraint("state <> 'following' OR fingerprint IS NOT NULL", name="following_has_fingerprint"),
         CheckConstraint("state <> 'succeeded' OR result_key IS NOT NULL", name="succeeded_has_result"),
         CheckConstraint(f"cancelling IN {names(*InFlight)}", name="cancelling"),
         CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed_has_error"),
@@ -150,6 +156,15 @@ class Job(Base):
         Index("ix_jobs_line", "tenant_id", "tag", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_claim_single", "tag", "id", postgresql_where=text("state = 'queued' AND batch_id IS NULL")),
         Index("ix_jobs_held", "batch_id", "id", postgresql_where=text("state = 'held'")),
+        Index("ix_jobs_going", "fingerprint", postgresql_where=text(f"state IN {names(*GOING)}")),
+        Index(
+            "ix_jobs_stored",
+            "fingerprint",
+            "finished_at",
+            postgresql_where=text("state = 'succeeded' AND purged_at IS NULL"),
+        ),
+        Index("ix_jobs_following", "fingerprint", "id", postgresql_where=text("state = 'following'")),
+        Index("ix_jobs_following_due", "due_at", postgresql_where=text("state = 'following'")),
         Index("ix_jobs_slots", "account", postgresql_where=text(f"state IN {names(*HOLDS_SLOT)}")),
         Index("ix_jobs_owner", "owner", postgresql_where=text(f"state IN {names(*LEASED)}")),
         Index("ix_jobs_importing", "tenant_id", "due_at", "id", postgresql_where=text("state = 'importing'")),

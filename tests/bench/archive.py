@@ -20,7 +20,7 @@ def run(folder: Path, pairs: int = PAIRS) -> dict[str, Any]:
     archive = folder / "photos.zip"
     write(archive, pairs)
     with stack(folder / "data", slots=1, latency=60.0, fast=True) as running, running.client() as client:
-        batch_id = client.create_batch(BatchOptions(seal=False)).id
+        batch_id = client.create_batch(BatchOptions(seal=False, reuse=False)).id
         with memory.watched(running.pid("api")) as api, ThreadPoolExecutor(1) as other:
             began = time.monotonic()
             first = other.submit(_first, client, batch_id)

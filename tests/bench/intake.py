@@ -18,7 +18,7 @@ def run(folder: Path) -> dict[str, Any]:
     images = photographs.write(folder / "photos", PAIRS)
     chunks = [images[start : start + CHUNK] for start in range(0, PAIRS, CHUNK)]
     with stack(folder / "data", slots=1, latency=60.0, fast=True) as running, running.client() as client:
-        batch = client.create_batch(BatchOptions(seal=False))
+        batch = client.create_batch(BatchOptions(seal=False, reuse=False))
 
         def upload(chunk: list[Path]) -> int:
             files = [(path.name, path) for image in chunk for path in (image, _mask(image))]

@@ -65,7 +65,7 @@ def fail_all(batch_id: str) -> None:
 
 
 def test_pairs_become_jobs_in_the_order_of_their_names(api: Api, client: httpx.Client) -> None:
-    response = create(client, pairs("b", "a"), name="spring", priority=9, params={"dilate_pixels": 3})
+    response = create(client, pairs("b", "a"), name="spring", priority=9, params={"dilate_pixels": 3}, reuse=False)
     batch = BatchResource.model_validate_json(response.content)
     assert response.headers["location"] == f"/v1/batches/{batch.id}"
     assert (batch.name, batch.status, batch.rejected) == ("spring", "processing", [])

@@ -241,7 +241,7 @@ def test_a_list_goes_from_the_newest_to_the_oldest_in_pages(client: httpx.Client
 
 
 def test_a_list_can_be_filtered(client: httpx.Client) -> None:
-    first, second, third = (send(client, custom_id=name).json() for name in ("a", "b", "c"))
+    first, second, third = (send(client, custom_id=name, reuse="false").json() for name in ("a", "b", "c"))
     bring(second["id"], "claimed", "failed", error_code="worker_crashed")
     bring(third["id"], "claimed", "sending")
 

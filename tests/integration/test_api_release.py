@@ -80,7 +80,7 @@ def test_the_warnings_of_a_dry_run_are_those_of_the_jobs(client: httpx.Client) -
 
 
 def test_a_canary_waits_for_its_release_also_with_what_comes_later(client: httpx.Client) -> None:
-    batch = post(client, "a", "b", canary=1, seal=False).json()
+    batch = post(client, "a", "b", canary=1, seal=False, reuse=False).json()
     assert (batch["held"], batch["counts"]["queued"]) == ("canary", 2)
     client.post(f"/v1/batches/{batch['id']}/items", files=files("c"))
     assert stages(client, batch["id"]) == ["queued", "held", "held"]

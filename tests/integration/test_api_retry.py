@@ -30,8 +30,9 @@ def batch_of(tenant_id: str) -> Made:
             whose = {"tenant_id": tenant_id}
             batch_id = rows.batch(tx, len(states), **whose, **columns)
             params = {"dilate_pixels": 7, "output_format": "webp"}
+            its = {**whose, "batch_id": batch_id}
             return batch_id, [
-                rows.job(tx, state, **whose, batch_id=batch_id, custom_id=f"item {number}", params=params)
+                rows.job(tx, state, **its, custom_id=f"item {number}", params={**params, "seed": number})
                 for number, state in enumerate(states)
             ]
 

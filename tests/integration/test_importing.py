@@ -103,8 +103,8 @@ def test_its_turn_is_behind_what_waits_already(site: web.Site) -> None:
     with db.transaction() as tx:
         rows.job(tx, tag=7 << 20)
     batch = _batch(2)
-    first = imported({"url": f"{site.url}/1"}, batch_id=batch)
-    second = imported({"url": f"{site.url}/2"}, batch_id=batch)
+    first = imported({"url": f"{site.url}/1"}, batch_id=batch, reuse=False)
+    second = imported({"url": f"{site.url}/2"}, batch_id=batch, reuse=False)
     with db.transaction() as tx:
         rows.worker(tx)
         turns = [job.id for job in jobs.claim(tx, rows.WORKER, 9)]
@@ -121,7 +121,8 @@ def test_what_is_beyond_the_canary_of_its_batch_is_held_until_that_is_released(s
     with db.transaction() as tx:
         batch_id = rows.batch(tx, total=2, hold=Hold.CANARY, options={"canary": 1})
     first, second = (
-        imported({"url": f"{site.url}/a.jpg"}, batch_id=batch_id, custom_id=str(n), position=n) for n in range(2)
+        imported({"url": f"{site.url}/a.jpg"}, batch_id=batch_id, custom_id=str(n), position=n, reuse=False)
+        for n in range(2)
     )
     assert (first.state, second.state, second.sources) == (State.QUEUED, State.HELD, None)
     with db.transaction() as tx:
@@ -288,7 +289,7 @@ def test_a_job_that_is_cancelled_while_it_is_fetched_ends_at_once_and_leaves_not
 
 def test_imports_cancels_and_intake_of_one_batch_never_wait_in_a_circle(site: web.Site) -> None:
     batch = _batch(24)
-    ids = [made({"url": f"{site.url}/x"}, batch_id=batch) for _ in range(24)]
+    ids = [made({"url": f"{site.url}/x"}, batch_id=batch, reuse=False) for _ in range(24)]
 
     def stop() -> None:
         with db.transaction() as tx:

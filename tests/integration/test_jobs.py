@@ -23,6 +23,7 @@ Hints = list[tuple[str, str]]
 NEEDS: dict[State, dict[str, Any]] = {
     State.IMPORTING: {"sources": rows.SOURCES},
     State.HELD: {"image": rows.IMAGE, "mask": rows.MASK},
+    State.FOLLOWING: {"image": rows.IMAGE, "mask": rows.MASK, "fingerprint": "print"},
     State.QUEUED: {"image": rows.IMAGE, "mask": rows.MASK},
     State.CLAIMED: {"owner": rows.WORKER},
     State.SENDING: {"owner": rows.WORKER, "account": rows.ACCOUNT},

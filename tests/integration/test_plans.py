@@ -11,12 +11,12 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from api import deliveries as calls
 from api import events, receipts, retry, usage
 from api.listing import DeliveryFilters, filtered
-from cleanplate import batches, cancel, db, deletion, holding, jobs, leases, order
+from cleanplate import batches, cancel, db, deletion, holding, jobs, leases, order, reuse
 from cleanplate.models import Delivery, Job
 from cleanplate.retrying import Retrying
 from cleanplate.states import InFlight, State
 from tests.servers import fresh_database
-from worker import budget, capacity, deliveries, importing, purge, seating
+from worker import budget, capacity, deliveries, importing, purge, seating, twins
 
 MANY = 20_000
 OPEN_ACCOUNTS = capacity.open_accounts("w9", frozenset({"default", "second"}))
@@ -24,7 +24,7 @@ SMALL = {"workers", "accounts", "tenants"}
 STATE = """
     CASE WHEN n % 1000 = 1 THEN 'claimed' WHEN n % 1000 = 2 THEN 'sending' WHEN n % 1000 = 3 THEN 'unconfirmed'
          WHEN n % 1000 = 4 THEN 'ready' WHEN n % 1000 < 15 THEN 'importing' WHEN n % 1000 < 100 THEN 'inflight'
-         WHEN n % 1000 < 110 THEN 'held' WHEN n % 2 = 0 THEN 'queued'
+         WHEN n % 1000 < 110 THEN 'held' WHEN n % 1000 < 120 THEN 'following' WHEN n % 2 = 0 THEN 'queued'
          ELSE 'succeeded' END
 """
 FILL = (
@@ -42,11 +42,11 @@ FILL = (
     "INSERT INTO workers (id, expires_at) SELECT 'w' || n, now() + interval '1 h' FROM generate_series(0, 3) n",
     f"""
     INSERT INTO jobs (id, tenant_id, batch_id, image_key, image, mask_key, mask, send_image_key, send_mask_key,
-                      sources, state, tag, owner, account, due_at, result_key, error_code, finished_at)
+                      sources, state, tag, owner, account, due_at, result_key, error_code, finished_at, fingerprint)
     SELECT 'job_' || lpad(n::text, 8, '0'), 'ten_' || n % 4, CASE WHEN n % 500 >= 10 THEN 'bat_' || n % 100 END,
            'k', '{{}}', 'k', '{{}}', 'k', 'k', '{{}}', state, n, 'w' || n % 4, 'default',
            now() - interval '1 s' * (n % 60), 'k', 'upstream_error',
-           CASE state WHEN 'succeeded' THEN timestamptz '2026-03-01' + n * interval '1 min' END
+           CASE state WHEN 'succeeded' THEN timestamptz '2026-03-01' + n * interval '1 min' END, 'print' || n % 15000
     FROM (SELECT n, {STATE} AS state FROM generate_series(1, {MANY}) n) AS given
     """,
     """
@@ -67,6 +67,9 @@ FILL = (
     """,
     "ANALYZE",
 )
+
+
+TWINS = reuse.find_twins(30.0).params(fingerprints=["print1", "print2"])
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +160,12 @@ def listed(**wanted: Any) -> Any:
         pytest.param(budget.queued("bat_1", "job_00010000"), "ix_jobs_batch", id="those to hold for a budget"),
         pytest.param(holding.pending(), "ix_batches_hold", id="batches of which something is held"),
         pytest.param(holding.held("bat_1", 100), "ix_jobs_held", id="what is held of one"),
+        pytest.param(TWINS, "ix_jobs_going", id="a twin that goes"),
+        pytest.param(TWINS, "ix_jobs_stored", id="a twin whose result is stored"),
+        pytest.param(twins.followers(["print1", "print2"], 200), "ix_jobs_following", id="those that follow a twin"),
+        pytest.param(twins.put_off(20), "ix_jobs_following_due", id="those that are looked at again"),
+        pytest.param(twins.ended_twins().params(seconds=3.0), "ix_jobs_kept", id="twins that have just ended"),
+        pytest.param(twins.ended_twins().params(seconds=3.0), "ix_jobs_following", id="whether they are followed"),
         pytest.param(retry.retriable("bat_1", "job_00010000", Retrying()), "ix_jobs_batch", id="what is retried"),
         pytest.param(retry.retriable("bat_1", "job_00010000", Retrying()), "uq_jobs_parent", id="what was retried"),
         pytest.param(deliveries.waiting(), "ix_deliveries_line", id="the endpoints that have deliveries due"),

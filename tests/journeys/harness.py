@@ -67,8 +67,9 @@ class Stack:
         url = f"{self.running.simulator_url}/admin/{path}"
         return dict(httpx.request(method, url, json=body, timeout=30).raise_for_status().json())
 
-    def erase(self, photos: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-        """Start ``cleanplate erase`` as its own process."""
+    def erase(self, photos: Path, out: Path, *options: str, reuse: bool = False) -> subprocess.Popen[str]:
+        """Start ``cleanplate erase`` as its own process; without ``reuse`` it pays for what others had erased, too."""
+        options = options if reuse else (*options, "--no-reuse")
         env = {**os.environ, "CLEANPLATE_URL": self.running.url, "CLEANPLATE_API_KEY": self.running.api_key}
         return subprocess.Popen(
             [sys.executable, "-m", "cleanplate", "erase", str(photos), "--out", str(out), "--json", *options],

@@ -84,7 +84,7 @@ class Story:
     def upload(self, photos: Sequence[Path]) -> str:
         """Make a batch of ``photos``, whose masks lie beside them; what is answered with 202 is acknowledged."""
         with self._stack.client() as client:
-            batch = client.create_batch(BatchOptions(seal=False)).id
+            batch = client.create_batch(BatchOptions(seal=False, reuse=False)).id
             self._batches.append(batch)
             for some in chunks(photos):
                 client.add_items(batch, some)

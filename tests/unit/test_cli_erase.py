@@ -243,6 +243,14 @@ def test_files_without_a_partner_are_listed_and_the_rest_goes_on(erase: Any, api
     assert len(api.uploaded) == 3
 
 
+@pytest.mark.parametrize(("options", "reuse"), [([], True), (["--no-reuse"], False)])
+def test_what_was_erased_before_is_paid_anew_on_request_alone(
+    erase: Any, api: FakeApi, options: list[str], *, reuse: bool
+) -> None:
+    assert erase(*options).exit_code == 0
+    assert [batch["options"]["reuse"] for batch in api.batches.values()] == [reuse]
+
+
 def test_a_dry_run_touches_neither_server_nor_disk(erase: Any, api: FakeApi, tmp_path: Path) -> None:
     result = erase("--dry-run")
     assert (result.exit_code, api.requests) == (0, [])

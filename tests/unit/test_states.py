@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from cleanplate.states import (
+    GOING,
     HOLDS_SLOT,
     LEASED,
     MOVES,
@@ -47,8 +48,17 @@ def test_every_state_is_reached_from_the_import_and_every_state_can_still_end(st
     assert reachable(state) & TERMINAL
 
 
-def test_only_a_result_that_was_ready_becomes_a_success() -> None:
-    assert {source for source, target in MOVES if target is State.SUCCEEDED} == {State.READY}
+def test_only_a_result_that_was_ready_or_is_a_twins_becomes_a_success() -> None:
+    assert {source for source, target in MOVES if target is State.SUCCEEDED} == {State.READY, State.FOLLOWING}
+
+
+def test_who_follows_a_twin_was_never_in_line_and_goes_there_alone_to_be_sent() -> None:
+    assert {source for source, target in MOVES if target is State.FOLLOWING} == {State.IMPORTING, State.HELD}
+    assert RULES[State.FOLLOWING].moves_to == {State.QUEUED, State.SUCCEEDED, State.CANCELLED}
+
+
+def test_a_twin_goes_as_long_as_it_is_in_line_or_under_way() -> None:
+    assert {State.QUEUED} | PROCESSING == GOING
 
 
 def test_whatever_has_not_ended_can_be_cancelled() -> None:
@@ -82,7 +92,7 @@ def test_a_slot_is_taken_by_sending_alone_or_by_asking_once_more_for_a_result() 
 
 def test_what_may_have_been_sent_goes_back_to_the_queue_only_through_the_policy() -> None:
     back = {source for source, target in MOVES if target is State.QUEUED}
-    assert back == {State.IMPORTING, State.HELD, State.CLAIMED, State.UNCONFIRMED}
+    assert back == {State.IMPORTING, State.HELD, State.FOLLOWING, State.CLAIMED, State.UNCONFIRMED}
 
 
 def test_what_is_held_was_never_sent_or_waits_to_be_sent_again() -> None:
