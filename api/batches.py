@@ -33,7 +33,7 @@ router = APIRouter(
 DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
 FILES = {"type": "array", "items": file("`NAME.ext` and its mask `NAME_mask.png`, and so on.")}
 ARCHIVE = file("In place of `files`, a ZIP of the same; it may have a `manifest.csv`.")
-WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS
+WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS_OF_WORK
 
 
 @router.post(
