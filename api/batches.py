@@ -73,6 +73,7 @@ def create_batch(
     if batch_id is not None:
         with db.transaction() as tx:
             known = intake.known(tx, batch_id, items)
+            secret = receivers.untold(tx, batch_id)
         items = [one for one in items if one.custom_id not in known]
     admission.check(source, items, rejected, options)
     admitted = Admitted(rejected)
