@@ -33,7 +33,7 @@ router = APIRouter(
 DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
 FILES = {"type": "array", "items": file("`NAME.ext` and its mask `NAME_mask.png`, and so on.")}
 ARCHIVE = file("In place of `files`, a ZIP of the same; it may have a `manifest.csv`.")
-WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS
+WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS_OF_WORK
 
 
 @router.post(
@@ -73,6 +73,7 @@ def create_batch(
     if batch_id is not None:
         with db.transaction() as tx:
             known = intake.known(tx, batch_id, items)
+            secret = receivers.untold(tx, batch_id)
         items = [one for one in items if one.custom_id not in known]
     admission.check(source, items, rejected, options)
     admitted = Admitted(rejected)

@@ -35,7 +35,7 @@ def delete_job(who: Authenticated, job_id: str) -> None:
             raise not_found("job")
         if State(row.state) not in TERMINAL:
             raise _unfinished("job")
-        deletion.mark_jobs(tx, [job_id])
+        deletion.mark_job(tx, job_id, row.batch_id)
 
 
 @router.delete("/batches/{batch_id}", status_code=204, tags=["batches"], responses=answer(_unfinished("batch")))

@@ -25,6 +25,7 @@ from api.errors import Problem
 from api.fingerprint import fingerprint
 from cleanplate import db, vault
 from cleanplate.idempotency import KEPT, IdempotencyKey
+from cleanplate.resources import Accepted, Batch, Job
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -98,6 +99,7 @@ class Call:
             "headers": dict(self.response.headers),
             "body": vault.seal(body) if secret else body,
             "sealed": secret,
+            "subject_id": _subject(answer),
         }
         row = insert(IdempotencyKey).values(tenant_id=self.tenant_id, key=self.key, **kept)
         unanswered = IdempotencyKey.status.is_(None)
@@ -110,8 +112,8 @@ class Call:
 def once(request: Request, response: Response, who: Authenticated, key: _Key = None) -> Iterator[Call]:
     """Hold the call's key while it runs. Declared after the body, of which it tells the calls apart.
 
-    Raises :class:`Problem` 400 for a key that is none, 409 while the same call runs and 422 for another one, and
-    :class:`Replayed` when the call has happened.
+    Raises :class:`Problem` 400 for a key that is none, 409 while the same call runs, 422 for another one and 410 if
+    what it created was deleted, and :class:`Replayed` when the call has happened.
     """
     status = request.scope["route"].status_code or 200
     if key is None:
@@ -135,7 +137,25 @@ def running() -> Problem:
 
 
 Once = Annotated[Call, Depends(once, scope="function")]
+
+
+def deleted() -> Problem:
+    detail = "This call has happened; what it created, or some of it, has been deleted since, and so has its answer."
+    return Problem(410, "deleted", detail)
+
+
 ANSWERS: Final = answer(running())
+ANSWERS_OF_WORK: Final = ANSWERS | answer(deleted())
+
+
+def _subject(answer: BaseModel) -> str | None:
+    """Return the id of the batch or job that an answer tells of, whose deletion takes the answer along."""
+    match answer:
+        case Accepted(batch=batch):
+            return batch.id
+        case Batch() | Job():
+            return answer.id
+    return None
 
 
 def mismatch() -> Problem:
@@ -159,6 +179,7 @@ def _lease(call: Call) -> tuple[datetime, str | None]:
         "status": None,
         "body": None,
         "begun": None,
+        "subject_id": None,
     }
     row = insert(IdempotencyKey).values(tenant_id=call.tenant_id, key=call.key, **fresh)
     again = {**fresh, "begun": case((over, None), else_=IdempotencyKey.begun)}
@@ -170,8 +191,10 @@ def _lease(call: Call) -> tuple[datetime, str | None]:
         return lease.leased_until, lease.begun
     if found is not None and found.fingerprint != call.fingerprint:
         raise mismatch()
-    if found is None or found.status is None or found.body is None:
+    if found is None or found.status is None:
         raise running()
+    if found.body is None:
+        raise deleted()
     body = vault.open_sealed(found.body) if found.sealed else found.body
     headers = {**found.headers, "Idempotency-Replayed": "true"}
     raise Replayed(Response(body, found.status, headers, media_type="application/json"))

@@ -64,7 +64,7 @@ class JobFields(Params):
         **example(200, "It has ended, within the time to wait.", examples.JOB, {"Location": "Where the job is."}),
         **example(202, "Accepted; its results will follow.", examples.QUEUED_JOB, {"Location": "Where the job is."}),
         **answers(400, 403, 408, 413, 415, 507),
-        **idempotency.ANSWERS,
+        **idempotency.ANSWERS_OF_WORK,
     },
     openapi_extra=form(
         {

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from api.errors import Problem, not_found
 from cleanplate import endpoints, ids, outbound, settings, vault
 from cleanplate.db import Transaction
-from cleanplate.models import Endpoint
+from cleanplate.models import Batch, Endpoint
 from cleanplate.webhooks import EndpointChange
 
 SECRET_BYTES = 32
@@ -109,3 +109,13 @@ def one_off(tx: Transaction, tenant_id: str, url: str) -> tuple[str, str | None]
         ).returning(Endpoint.id, literal_column("xmax = 0", Boolean))  # a row that was there carries its updater's id
     ).one()
     return id_, secret if made else None
+
+
+def untold(tx: Transaction, batch_id: str) -> str | None:
+    """Return the secret of the endpoint that was made with a batch, in one transaction, if one was.
+
+    The call that made both broke off, so nobody has been told of it.
+    """
+    together = (Batch.endpoint_id == Endpoint.id) & (Batch.created_at == Endpoint.created_at)
+    sealed = tx.scalar(select(Endpoint.secret_encrypted).join(Batch, together).where(Batch.id == batch_id))
+    return vault.open_sealed(sealed) if sealed else None

@@ -38,7 +38,7 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(caller)], responses=answe
     status_code=202,
     tags=["batches"],
     responses=example(202, "The child batch.", examples.RETRIED_BATCH, {"Location": "Where it is."})
-    | idempotency.ANSWERS
+    | idempotency.ANSWERS_OF_WORK
     | answer(NOTHING),
 )
 def retry_batch(
@@ -74,7 +74,7 @@ def retry_batch(
     status_code=202,
     tags=["jobs"],
     responses=example(202, "The new job.", examples.RETRIED_JOB, {"Location": "Where it is."})
-    | idempotency.ANSWERS
+    | idempotency.ANSWERS_OF_WORK
     | answer(NOTHING),
 )
 def retry_job(

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from cleanplate import db
 from cleanplate.db import Transaction
+from cleanplate.idempotency import withhold
 from cleanplate.models import Batch, Delivery, DeliveryAttempt, Job
 
 PAGE: Final = 200
@@ -59,6 +60,15 @@ def mark_batch(tx: Transaction, batch_id: str) -> None:
     nothing: dict[str, Any] = {"name": None, "params": {}, "options": {}, "rejected": []}
     tx.execute(update(Batch).where(Batch.id == batch_id).values(**nothing, deleted_at=func.now()))
     forget_deliveries(tx, [batch_id])
+    tx.execute(withhold(batch_id))
+
+
+def mark_job(tx: Transaction, job_id: str, batch_id: str | None) -> None:
+    """Delete a job, which has ended, alone, and what callers of its batch would be told of it again."""
+    mark_jobs(tx, [job_id])
+    tx.execute(withhold(job_id))
+    if batch_id is not None:
+        tx.execute(withhold(batch_id, told=job_id))
 
 
 def forget_deliveries(tx: Transaction, subject_ids: Collection[str]) -> None:

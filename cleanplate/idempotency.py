@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Delete, ForeignKey, Index, SmallInteger, delete, func, select, text, tuple_
+from sqlalchemy import Delete, ForeignKey, Index, SmallInteger, Update, delete, func, select, text, tuple_, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cleanplate.models.base import EMPTY, NOW, Base
@@ -26,8 +26,21 @@ class IdempotencyKey(Base):
     body: Mapped[str | None]
     sealed: Mapped[bool] = mapped_column(server_default=text("false"))
     begun: Mapped[str | None]  # the batch that it is creating, in several transactions
+    subject_id: Mapped[str | None]  # of the batch or job that the answer tells of
 
-    __table_args__ = (Index("ix_idempotency_keys_created", "created_at"),)
+    __table_args__ = (
+        Index("ix_idempotency_keys_created", "created_at"),
+        Index("ix_idempotency_keys_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
+    )
+
+
+def withhold(subject_id: str, told: str = "") -> Update:
+    """Return the statement that deletes the answers about a batch or job, of them only those in which ``told`` stands.
+
+    The calls stay known: sent again, they do not happen again.
+    """
+    its = (IdempotencyKey.subject_id == subject_id, IdempotencyKey.body.contains(told, autoescape=True))
+    return update(IdempotencyKey).where(*its).values(body=None, headers={})
 
 
 def forget(limit: int) -> Delete:

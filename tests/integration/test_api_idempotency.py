@@ -9,10 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select, update
 
-from api import admission, idempotency, intake, receivers
+from api import idempotency, intake, receivers
 from cleanplate import db
 from cleanplate.idempotency import KEPT, IdempotencyKey
-from cleanplate.storage import StoreUnavailable
 from tests import pictures
 from tests.api import Api, problem
 from tests.threads import at_once
@@ -222,40 +221,6 @@ def test_a_connection_cut_during_the_commit_and_a_retry_make_one_batch(
     assert again.status_code == 202
     assert ("idempotency-replayed" in again.headers) == committed
     assert [batch["id"] for batch in batches(client)] == [again.json()["id"]]
-
-
-@pytest.mark.parametrize("died", [False, True])
-def test_a_batch_that_broke_off_between_its_transactions_is_gone_on_with(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, died: bool
-) -> None:
-    monkeypatch.setattr(admission, "PAGE", 1)
-    key = fresh()
-    two = [*files(), ("files", ("cup.jpg", OTHER)), ("files", ("cup_mask.png", MASK))]
-
-    def send() -> httpx.Response:
-        return client.post("/v1/batches", files=two, headers={"Idempotency-Key": key})
-
-    def away(*_: Any) -> None:
-        raise StoreUnavailable("away")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(admission, "add", away)
-        if died:
-            patch.setattr(idempotency, "_free", lambda *_: None)  # the dead free nothing
-        batch_id = problem(send(), 503, "store_unavailable")["batch_id"]
-    if died:
-        problem(send(), 409, "idempotency_in_progress")
-        with db.transaction() as tx:
-            its = update(IdempotencyKey).where(IdempotencyKey.key == key)
-            tx.execute(its.values(leased_until=func.now() - timedelta(seconds=1)))
-    problem(send_batch(client, key), 422, "idempotency_mismatch")
-    again = send()
-    assert again.status_code == 202
-    assert again.headers["location"] == f"/v1/batches/{batch_id}"
-    assert (again.json()["id"], again.json()["status"]) == (batch_id, "processing")
-    assert again.json()["counts"]["total"] == 2
-    assert len(batches(client)) == 1
-    assert send().json() == again.json()
 
 
 def test_after_a_day_a_key_means_nothing_any_more(client: httpx.Client) -> None:

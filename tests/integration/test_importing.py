@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 import pytest
 from aiohttp import web as aiohttp
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from cleanplate import cancel, db, holding, jobs
 from cleanplate.models import Job
@@ -15,12 +15,10 @@ from cleanplate.states import Hold, InFlight, State
 from cleanplate.storage import Store, StoreUnavailable, foreign
 from tests import pictures, rows, web
 from tests.s3 import make_bucket, s3_environment, s3_server
-from tests.servers import wait_until
 from tests.threads import at_once
 from worker import importing, sources
 from worker.alone import alone
 from worker.store import _open, store
-from worker.sweep import Sweeper
 
 IMAGE = pictures.encoded(pictures.scene(), "JPEG")
 MASK = pictures.encoded(pictures.mask_image())
@@ -298,48 +296,3 @@ def test_imports_cancels_and_intake_of_one_batch_never_wait_in_a_circle(site: we
     at_once([lambda job_id=job_id: importing.import_pair(job_id) for job_id in ids] + [stop, stop])
     with db.transaction() as tx:
         assert set(rows.states(tx, ids).values()) <= {State.QUEUED, State.CANCELLED}
-
-
-# -- whose import it is ------------------------------------------------------------------------------------------------
-
-
-def due(limit: int = 32) -> list[str]:
-    with db.transaction() as tx:
-        return importing.due(tx, limit)
-
-
-def test_tenants_are_imported_for_by_turns_and_nobody_waits_behind_anothers_thousands() -> None:
-    many = [made({"url": "http://127.0.0.1:9/x"}) for _ in range(20)]
-    with db.transaction() as tx:
-        rows.tenant(tx, "ten_2")
-    few = [made({"url": "http://127.0.0.1:9/x"}, tenant_id="ten_2") for _ in range(2)]
-    found = due(6)
-    assert set(found[:4]) == {*many[:2], *few}
-    assert set(found[4:]) == set(many[2:4])
-
-
-def test_what_was_hinted_at_is_found_again_when_nobody_took_the_hint() -> None:
-    job_id = made({"url": "http://127.0.0.1:9/x"})
-    assert due() == [job_id]
-    assert due() == []
-    with db.transaction() as tx:
-        tx.execute(update(Job).values(due_at=func.now()))
-    assert due() == [job_id]
-
-
-def test_a_job_that_somebody_holds_is_passed_over() -> None:
-    held, free = made({"url": "http://127.0.0.1:9/x"}), made({"url": "http://127.0.0.1:9/x"})
-    with db.transaction() as tx:
-        tx.execute(select(Job.id).where(Job.id == held).with_for_update())
-        assert due() == [free]
-
-
-def test_the_sweep_hints_at_what_is_to_be_imported(hints: list[tuple[str, str]]) -> None:
-    job_id = made({"url": "http://127.0.0.1:9/x"})
-    sweeper = Sweeper(on_death=pytest.fail)
-    sweeper.start()
-    try:
-        wait_until(lambda: ("import", job_id) in hints)
-    finally:
-        sweeper.end()
-        sweeper.join()

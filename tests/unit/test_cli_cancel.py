@@ -78,6 +78,7 @@ def test_who_interrupts_erase_hears_how_to_stop_the_server_too(
             raise KeyboardInterrupt
 
     api.after = interrupt
+    api.finish = lambda _: False  # what has ended cannot be stopped
     arguments = ["erase", str(tmp_path / "photos"), "--out"]
     stopped = CliRunner().invoke(main, [*arguments, str(tmp_path / "out")])
     (batch_id,) = api.batches

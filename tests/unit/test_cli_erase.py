@@ -174,9 +174,7 @@ def test_an_interrupt_between_chunks_sends_only_the_rest_and_into_the_same_batch
 def test_a_photo_that_changed_while_its_batch_was_open_goes_into_a_batch_of_its_own(
     erase: Any, api: FakeApi, photos: Path, tmp_path: Path
 ) -> None:
-    api.before = lambda request: interrupted() if request.url.path.endswith("/seal") else None
-    assert erase().exit_code == 130
-    api.before = lambda _: None
+    interrupt_at_the_seal(erase, api)
     add(photos, "a", "retouched")
     assert erase().exit_code == 0
     assert sorted(api.uploaded) == ["a", "a", "b", "deep/c"]
@@ -184,6 +182,14 @@ def test_a_photo_that_changed_while_its_batch_was_open_goes_into_a_batch_of_its_
     newest = max((job for job in api.jobs.values() if job["custom_id"] == "a"), key=lambda job: job["id"])
     assert (tmp_path / "out" / "a.png").read_bytes() == result_of(newest)
     assert all(batch["sealed"] for batch in api.batches.values())
+
+
+def interrupt_at_the_seal(erase: Any, api: FakeApi) -> None:
+    """Interrupt a run when all is sent and, so that it cannot have seen an end before, nothing has ended."""
+    api.before = lambda request: interrupted() if request.url.path.endswith("/seal") else None
+    api.finish = lambda _: False
+    assert erase().exit_code == 130
+    api.before, api.finish = lambda _: None, lambda _: True
 
 
 def interrupted() -> None:
@@ -332,9 +338,7 @@ def test_an_upstream_without_credits_ends_the_run_once_nothing_moves(erase: Any,
 
 
 def test_a_batch_that_the_server_does_not_know_is_not_silently_paid_for_again(erase: Any, api: FakeApi) -> None:
-    api.before = lambda request: interrupted() if request.url.path.endswith("/seal") else None
-    erase()
-    api.before = lambda _: None
+    interrupt_at_the_seal(erase, api)
     api.batches.clear()
     result = erase()
     assert (result.exit_code, len(api.uploaded)) == (2, 3)
