@@ -18,7 +18,8 @@ from cleanplate import db, holding, jobs, order, reuse, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Job
 from cleanplate.states import State
-from cleanplate.storage import Store, StoreError, open_store
+from cleanplate.storage import StoreError
+from worker.store import store
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Watch:
     def see_to_all(self, ended: Callable[[], bool]) -> None:
         """See to page after page until nothing more is due, it is to be ``ended``, or a part is away."""
         try:
-            while not ended() and self.see_to(open_store(settings.get().storage_url)):
+            while not ended() and self.see_to():
                 pass
         except StoreError as error:
             log.warning("the object store is away: who waits for a twin's result waits on (%s)", error)
@@ -61,7 +62,7 @@ class Watch:
         except Exception:
             log.exception("seeing to twins failed unexpectedly")
 
-    def see_to(self, store: Store) -> bool:
+    def see_to(self) -> bool:
         """Move on the jobs whose twin has ended, or will never; return whether more of them may be due.
 
         Raises ``StoreUnavailable`` and such: then they are looked at again later.
@@ -71,10 +72,12 @@ class Watch:
         with db.transaction() as tx:
             looks = tx.scalars(put_off(PAGE)).all()
             due = {*looks, *tx.scalars(ended_twins(), {"seconds": seconds})}
+        if not due:
+            return False
         with db.transaction() as tx:
             found = reuse.twins(tx, due)
         stored = {twins.result_key for twins in found.values() if twins.result_key is not None}
-        missing = self._missing(store, sorted(stored))
+        missing = self._missing(sorted(stored))
         sources = {print_: twins.stored for print_, twins in found.items() if twins.stored is not None}
         usable = {print_: id_ for print_, id_ in sources.items() if found[print_].result_key not in missing}
         _share(usable)
@@ -83,8 +86,8 @@ class Watch:
                 _promote(print_, missing)
         return len(looks) == PAGE
 
-    def _missing(self, store: Store, keys: Sequence[str]) -> set[str]:
-        stats = self._askers.map(store.stat, keys)
+    def _missing(self, keys: Sequence[str]) -> set[str]:
+        stats = self._askers.map(store().stat, keys)
         return {key for key, stat in zip(keys, stats, strict=True) if stat is None}
 
 

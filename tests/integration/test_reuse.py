@@ -59,7 +59,7 @@ def see_to_twins() -> None:
     with db.transaction() as tx:
         rows.due_now(tx)
     watch = twins.Watch()
-    while watch.see_to(store()):
+    while watch.see_to():
         pass
 
 
