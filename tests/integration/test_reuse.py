@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from api.store import store
-from cleanplate import db, holding, jobs
+from cleanplate import db, holding, jobs, reuse, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Job
 from cleanplate.quoted import Quote
@@ -198,31 +198,30 @@ def test_a_batch_that_came_before_is_not_paid_again_unless_it_says_so(
     assert (whole["status"], whole["reused"], whole["cost_credits"]) == ("completed", 10, 0.0)
 
 
-def test_what_failed_and_was_made_meanwhile_is_not_paid_by_its_retry(client: httpx.Client) -> None:
-    batch = send_batch(client, "a")
-    (failed,) = jobs_of(client, batch)
-    end(failed["id"], State.FAILED)
+def test_what_failed_and_was_made_meanwhile_is_not_paid_by_its_retry_unless_its_params_change(
+    client: httpx.Client,
+) -> None:
+    parents = [failed_batch(client) for _ in range(2)]
     single = send(client)["id"]
     end(single)
-    child = client.post(f"/v1/batches/{batch['id']}/retry").json()
-    see_to_twins()
-    (job,) = jobs_of(client, child)
-    reused(client, job["id"], single)
-    (new,) = jobs_of(
-        client, client.post(f"/v1/batches/{send_failed(client)}/retry", json={"params": {"seed": 3}}).json()
+    same, other = (
+        client.post(f"/v1/batches/{parent}/retry", json={"params": params}).json()
+        for parent, params in zip(parents, ({}, {"seed": 3}), strict=True)
     )
-    assert new["stage"] == "queued"
+    assert (stages(client, same), stages(client, other)) == (["following"], ["queued"])
+    see_to_twins()
+    reused(client, jobs_of(client, same)[0]["id"], single)
 
 
-def send_failed(client: httpx.Client) -> str:
-    batch = send_batch(client, "a", reuse=False)
+def failed_batch(client: httpx.Client, **options: Any) -> str:
+    batch = send_batch(client, "a", **options)
     end(jobs_of(client, batch)[0]["id"], State.FAILED)
     return str(batch["id"])
 
 
 def test_the_retry_of_what_was_to_be_paid_anew_is_paid_anew(client: httpx.Client) -> None:
     end(send(client)["id"])
-    child = client.post(f"/v1/batches/{send_failed(client)}/retry").json()
+    child = client.post(f"/v1/batches/{failed_batch(client, reuse=False)}/retry").json()
     assert (stages(client, child), child["options"]["reuse"]) == (["queued"], False)
 
 
@@ -347,12 +346,15 @@ def test_what_is_deleted_takes_nothing_from_who_shares_it(api: Api, client: http
     assert send(client)["stage"] == "queued"
 
 
-def test_what_is_past_its_retention_is_paid_again(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    end(send(client)["id"])
-    assert send(client)["stage"] == "following"
-    monkeypatch.setattr(twins.settings.get(), "__dict__", {**twins.settings.get().__dict__, "retention_days": 1e-6})
-    assert send(client, reuse="false")["stage"] == "queued"
-    assert send(client)["stage"] == "following"  # the one before goes
+def test_what_is_past_its_retention_or_almost_is_paid_again(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = send(client)["id"]
+    end(first)
+    for days, stage in ((1.0, "following"), (reuse.LAST_SECONDS / 2 / reuse.DAY_SECONDS, "queued")):
+        kept = settings.get().model_copy(update={"retention_days": days})
+        monkeypatch.setattr(settings, "get", lambda kept=kept: kept)
+        assert send(client)["stage"] == stage
 
 
 def test_when_the_store_lost_the_result_it_is_paid_again_once(client: httpx.Client) -> None:

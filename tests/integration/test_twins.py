@@ -159,6 +159,24 @@ def test_a_source_that_is_being_deleted_is_left_and_the_next_look_finds_it_gone(
     assert state(second) is State.QUEUED
 
 
+def test_a_source_that_was_deleted_since_it_was_found_is_none() -> None:
+    first = come()
+    end(first)
+    with db.transaction() as tx:
+        assert twins._ends(tx, [first]).keys() == {PRINTS[0]}
+        deletion.mark_jobs(tx, [first])
+        assert twins._ends(tx, [first]) == {}
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_who_was_found_without_a_twin_and_has_one_by_now_does_not_go(*, is_over: bool) -> None:
+    first, second = come(), come()
+    if is_over:
+        end(first)
+    twins._promote(PRINTS[0], missing=())
+    assert state(second) is State.FOLLOWING
+
+
 def test_the_turn_of_the_next_is_at_the_end_of_the_line() -> None:
     first, second = come(), come()
     other = come(PRINTS[1])
@@ -188,9 +206,14 @@ class Twins(RuleBasedStateMachine):
             ids_ = there.all()
         return ids_[number % len(ids_)] if ids_ else None
 
-    @rule(print_=st.sampled_from(PRINTS), wanted=st.sampled_from([True, True, True, False]))
-    def comes(self, print_: str, *, wanted: bool) -> None:
-        come(print_, wanted=wanted)
+    @rule(print_=st.sampled_from(PRINTS), count=st.integers(1, 3))
+    def come(self, print_: str, count: int) -> None:
+        for _ in range(count):
+            come(print_)
+
+    @rule(print_=st.sampled_from(PRINTS))
+    def comes_to_be_paid_anew(self, print_: str) -> None:
+        come(print_, wanted=False)
 
     @rule(number=numbers, how=st.sampled_from([State.SUCCEEDED, State.FAILED, State.CANCELLED]))
     def ends(self, number: int, how: State) -> None:
