@@ -132,8 +132,8 @@ def _share(sources: Mapping[str, str]) -> None:
 def _ends(tx: db.Transaction, sources: Collection[str]) -> dict[str | None, tuple[str, dict[str, Any], str]]:
     """Return, by fingerprint, the key and the facts of each result, and the job whose result it is.
 
-    The sources are locked, so that none is deleted until the transaction has ended. One that somebody else has locked
-    may be being deleted now, and is left out.
+    The sources are locked, see :func:`cleanplate.deletion.stored`; one that somebody else has locked may be being deleted
+    now, and is left out.
     """
     still = (Job.id.in_(sources), *reuse.is_stored(settings.get().retention_days))
     rows = tx.scalars(select(Job).where(*still).order_by(Job.id).with_for_update(read=True, skip_locked=True)).all()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Engine, delete, func, select, update
@@ -215,6 +215,12 @@ class Twins(RuleBasedStateMachine):
     def comes_to_be_paid_anew(self, print_: str) -> None:
         come(print_, wanted=False)
 
+    @rule(number=numbers)
+    def ends_with_a_result_that_is_shared(self, number: int) -> None:
+        if job_id := self.found(number, State.QUEUED):
+            end(job_id)
+            see_to()
+
     @rule(number=numbers, how=st.sampled_from([State.SUCCEEDED, State.FAILED, State.CANCELLED]))
     def ends(self, number: int, how: State) -> None:
         if job_id := self.found(number, State.QUEUED):
@@ -243,7 +249,7 @@ class Twins(RuleBasedStateMachine):
 
     @rule(number=numbers)
     def is_deleted(self, number: int) -> None:
-        if job_id := self.found(number, *TERMINAL):
+        if job_id := self.found(number, State.SUCCEEDED):
             with db.transaction() as tx:
                 deletion.mark_jobs(tx, [job_id])
             while purge.purge(store(), None, 3):
@@ -280,7 +286,12 @@ class Twins(RuleBasedStateMachine):
 
 def test_in_any_order_one_goes_and_nobody_waits_for_nothing_and_no_result_is_taken() -> None:
     settled = settings(
-        max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        max_examples=40,
+        stateful_step_count=30,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Twins, settings=settled)
 
