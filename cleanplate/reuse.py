@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import ARRAY, ColumnElement, Select, Text, bindparam, func, literal_column, select, true
 
-from cleanplate import order, settings
+from cleanplate import deletion, order, settings
 from cleanplate.db import Transaction
 from cleanplate.models import Batch, Job, Tenant
 from cleanplate.resources import Params
@@ -141,7 +141,7 @@ def find_twins(retention_days: float | None) -> Select[Any]:
 
 def is_stored(retention_days: float | None) -> list[ColumnElement[bool]]:
     """Return the conditions that a job has a result that may be shared."""
-    conditions = [_in(State.SUCCEEDED), Job.purged_at.is_(None), Job.deleted_at.is_(None)]
+    conditions = [_in(State.SUCCEEDED), *deletion.stored()]
     if retention_days is not None:
         kept_seconds = retention_days * DAY_SECONDS - LAST_SECONDS
         conditions.append(Job.finished_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, kept_seconds))
