@@ -1,6 +1,7 @@
 """The intake as an ASGI application: ``uvicorn api.app:app``."""
 
 import logging
+from typing import Final
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -53,6 +54,29 @@ TAGS = [
     {"name": "health", "description": "For probes; no key."},
 ]
 
+PARTS: Final = (
+    docs,
+    batches,
+    jobs,
+    history,
+    results,
+    events,
+    usage,
+    cancel,
+    deletion,
+    release,
+    retry,
+    uploads,
+    endpoints,
+    deliveries,
+    listeners,
+    keys,
+    upstream,
+    callbacks,
+    health,
+)
+"""The modules with the routes, but for the one to which uploads are put, which has no key."""
+
 
 def create_app() -> API:
     """Return the application, by the settings as they are now."""
@@ -73,28 +97,8 @@ def create_app() -> API:
         },
     )
     app.state.switchboard = Switchboard()
-    for routes in (
-        docs,
-        batches,
-        jobs,
-        history,
-        results,
-        events,
-        usage,
-        cancel,
-        deletion,
-        release,
-        retry,
-        uploads,
-        endpoints,
-        deliveries,
-        listeners,
-        keys,
-        upstream,
-        callbacks,
-        health,
-    ):
-        app.include_router(routes.router)
+    for part in PARTS:
+        app.include_router(part.router)
     app.include_router(uploads.door)
     app.mount(docs.LIBRARY, docs.FILES)
     config = settings.get()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Select, func, insert, literal_column, select, text
 from sqlalchemy.orm import aliased
 
@@ -33,13 +34,16 @@ NOTHING: Final = Problem(
 router = APIRouter(prefix="/v1", dependencies=[Depends(caller)], responses=answers(400, 401, 403, 404, 422, 500, 503))
 
 
+def _made(description: str, one: BaseModel) -> dict[int | str, dict[str, Any]]:
+    made = example(202, description, one, {"Location": "Where it is."})
+    return made | idempotency.ANSWERS_OF_WORK | answer(NOTHING)
+
+
 @router.post(
     "/batches/{batch_id}/retry",
     status_code=202,
     tags=["batches"],
-    responses=example(202, "The child batch.", examples.RETRIED_BATCH, {"Location": "Where it is."})
-    | idempotency.ANSWERS_OF_WORK
-    | answer(NOTHING),
+    responses=_made("The child batch.", examples.RETRIED_BATCH),
 )
 def retry_batch(
     who: Authenticated, batch_id: str, once: Once, response: Response, how: RetryingBatch | None = None
@@ -73,9 +77,7 @@ def retry_batch(
     "/jobs/{job_id}/retry",
     status_code=202,
     tags=["jobs"],
-    responses=example(202, "The new job.", examples.RETRIED_JOB, {"Location": "Where it is."})
-    | idempotency.ANSWERS_OF_WORK
-    | answer(NOTHING),
+    responses=_made("The new job.", examples.RETRIED_JOB),
 )
 def retry_job(
     who: Authenticated, job_id: str, once: Once, response: Response, base: BaseUrl, how: Retrying | None = None

@@ -10,9 +10,10 @@ from unittest.mock import patch
 
 from aiohttp import web as aio
 
+from cleanplate import db, ids
 from cleanplate.settings import Settings
 from cleanplate.storage import Store
-from tests import web
+from tests import rows, web
 from worker import latency
 from worker.conveyor import Conveyor
 
@@ -60,6 +61,16 @@ class Upstream:
             return aio.json_response({"id": task, "status": "Pending"})
         del self._left[task]
         return aio.json_response({"id": task, "result": {"sample": f"{self.site.url}/{task}.png?sig=1"}} | self.end)
+
+
+def queue(store: Store, count: int = 1, **columns: Any) -> list[str]:
+    """Put so many pairs in the store and their jobs in the queue."""
+    job_ids = [ids.new(ids.Kind.JOB) for _ in range(count)]
+    for id_ in job_ids:
+        for name in ("image", "mask"):
+            store.put(f"inputs/{id_}/{name}.png", f"{name} of {id_}".encode(), media_type="image/png")
+    with db.transaction() as tx:
+        return [rows.job(tx, id=id_, **columns) for id_ in job_ids]
 
 
 @contextmanager

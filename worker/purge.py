@@ -4,7 +4,6 @@ That it begins is committed before the first object goes, so no retry takes inpu
 between leaves rows that name objects which are gone, and those are purged again.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -14,9 +13,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from cleanplate import db, deletion, settings
 from cleanplate.models import Attempt, Job, JobEvent
-from cleanplate.storage import Store, StoreError, open_store
-
-log = logging.getLogger(__name__)
+from cleanplate.storage import Store
+from worker.pages import until_done
+from worker.store import store
 
 PAGE: Final = 100
 DAY_SECONDS: Final = 86_400.0
@@ -24,22 +23,9 @@ INPUTS: Final = ("image_key", "mask_key", "send_image_key", "send_mask_key")
 
 
 def purge_all(ended: Callable[[], bool]) -> None:
-    """Purge page after page until nothing is left, it is to be ``ended``, or a part is away: it is tried again."""
-    config = settings.get()
-    try:
-        while not ended() and purge(_store(config.storage_url), config.retention_days):
-            pass
-    except StoreError as error:
-        log.warning("the object store is away: deleted pictures stay for now (%s)", error)
-    except db.AWAY as error:
-        log.warning("the database is away (%s): deleted pictures stay for now", type(error).__name__)
-    except Exception:
-        log.exception("purging failed unexpectedly")
-
-
-@lru_cache(maxsize=1)
-def _store(url: str) -> Store:
-    return open_store(url)
+    """Purge page after page, see :func:`worker.pages.until_done`."""
+    days = settings.get().retention_days
+    until_done(lambda: purge(store(), days), ended, "deleted pictures stay for now")
 
 
 def purge(store: Store, retention_days: float | None, limit: int = PAGE) -> bool:

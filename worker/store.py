@@ -8,9 +8,9 @@ from cleanplate.storage import Store, open_store
 
 
 def store() -> Store:
-    return _open(os.getpid())
+    return _open(os.getpid(), settings.get().storage_url)
 
 
 @lru_cache(maxsize=1)
-def _open(_pid: int) -> Store:
-    return open_store(settings.get().storage_url)
+def _open(_pid: int, url: str) -> Store:
+    return open_store(url)

@@ -22,12 +22,13 @@ from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job, Upload, Worker
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import Hold, State
-from cleanplate.storage import Store, StoreError, open_store
+from cleanplate.storage import Store, StoreError
 from worker import budget, deliveries, importing
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
 from worker.purge import purge_all
+from worker.store import store
 from worker.twins import Watch
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class Sweeper(threading.Thread):
         if time.monotonic() >= self._objects_at:
             self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
             try:
-                sweep_objects(open_store(settings.get().storage_url))
+                sweep_objects(store())
             except StoreError as error:
                 log.warning("the object store is away: it is swept in an hour (%s)", error)
 

@@ -4,7 +4,6 @@ When it is stored they share it: the object is one, each has a row of its own th
 the last of them. When it will never be, the first of them goes to the queue, and the others follow that one.
 """
 
-import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +17,8 @@ from cleanplate import db, holding, jobs, order, reuse, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Job
 from cleanplate.states import State
-from cleanplate.storage import StoreError
+from worker.pages import until_done
 from worker.store import store
-
-log = logging.getLogger(__name__)
 
 PAGE: Final = 200
 """Jobs that are looked at, or that end, in one transaction."""
@@ -48,19 +45,8 @@ class Watch:
     def begin(self, ended: Callable[[], bool]) -> None:
         """Begin to see to all, in a thread, so that a slow store holds up nothing else, unless it is under way."""
         if self._watching.done():
-            self._watching = self._watcher.submit(self.see_to_all, ended)
-
-    def see_to_all(self, ended: Callable[[], bool]) -> None:
-        """See to page after page until nothing more is due, it is to be ``ended``, or a part is away."""
-        try:
-            while not ended() and self.see_to():
-                pass
-        except StoreError as error:
-            log.warning("the object store is away: who waits for a twin's result waits on (%s)", error)
-        except db.AWAY as error:
-            log.warning("the database is away (%s): who waits for a twin's result waits on", type(error).__name__)
-        except Exception:
-            log.exception("seeing to twins failed unexpectedly")
+            meanwhile = "who waits for a twin's result waits on"
+            self._watching = self._watcher.submit(until_done, self.see_to, ended, meanwhile)
 
     def see_to(self) -> bool:
         """Move on the jobs whose twin has ended, or will never; return whether more of them may be due.
@@ -132,8 +118,8 @@ def _share(sources: Mapping[str, str]) -> None:
 def _ends(tx: db.Transaction, sources: Collection[str]) -> dict[str | None, tuple[str, dict[str, Any], str]]:
     """Return, by fingerprint, the key and the facts of each result, and the job whose result it is.
 
-    The sources are locked, see :func:`cleanplate.deletion.stored`; one that somebody else has locked may be being deleted
-    now, and is left out.
+    The sources are locked, see :func:`cleanplate.deletion.stored`; one that somebody else has locked may be being
+    deleted now, and is left out.
     """
     still = (Job.id.in_(sources), *reuse.is_stored(settings.get().retention_days))
     rows = tx.scalars(select(Job).where(*still).order_by(Job.id).with_for_update(read=True, skip_locked=True)).all()

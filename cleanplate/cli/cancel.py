@@ -6,7 +6,7 @@ import typer
 
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.cli.connect import connect
-from cleanplate.cli.exits import Code, UsageError, end
+from cleanplate.cli.exits import Code, end, is_batch
 from cleanplate.cli.progress import Progress
 from cleanplate.states import InFlight
 
@@ -33,13 +33,8 @@ def cancel(
     def work() -> Code:
         in_flight = InFlight.ABANDON if abandon else InFlight.FINISH
         with Progress("cancelling") as progress, connect(url, progress) as client:
-            answer: CancelledBatch | CancelledJob
-            if id_.startswith("bat_"):
-                answer = client.cancel_batch(id_, in_flight)
-            elif id_.startswith("job_"):
-                answer = client.cancel_job(id_, in_flight)
-            else:
-                raise UsageError(f"{id_} is the id of neither a batch (bat_...) nor a job (job_...)")
+            call = client.cancel_batch if is_batch(id_) else client.cancel_job
+            answer = call(id_, in_flight)
         typer.echo(answer.model_dump_json() if as_json else described(answer))
         return Code.OK
 

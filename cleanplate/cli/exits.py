@@ -78,3 +78,10 @@ def this_command() -> str:
 
 def _say(text: str) -> None:
     typer.echo(f"cleanplate: {text}", err=True)
+
+
+def is_batch(id_: str) -> bool:
+    """Tell whether this is the id of a batch, and not of a job. Raises :class:`UsageError` for any other."""
+    if not id_.startswith(("bat_", "job_")):
+        raise UsageError(f"{id_} is the id of neither a batch (bat_...) nor a job (job_...)")
+    return id_.startswith("bat_")

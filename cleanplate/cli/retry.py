@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cleanplate.cli.connect import connect
-from cleanplate.cli.exits import Code, UsageError, end
+from cleanplate.cli.exits import Code, end, is_batch
 from cleanplate.cli.progress import Progress
 from cleanplate.resources import Batch, Job
 from cleanplate.retrying import NewParams, Retrying, RetryingBatch
@@ -28,12 +28,10 @@ def retry(
         params = NewParams() if dilate is None else NewParams(dilate_pixels=dilate)
         with Progress("retrying") as progress, connect(url, progress) as client:
             answer: Batch | Job
-            if id_.startswith("bat_"):
+            if is_batch(id_):
                 answer = client.retry_batch(id_, RetryingBatch(params=params, cancelled=cancelled))
-            elif id_.startswith("job_"):
-                answer = client.retry_job(id_, Retrying(params=params, cancelled=cancelled))
             else:
-                raise UsageError(f"{id_} is the id of neither a batch (bat_...) nor a job (job_...)")
+                answer = client.retry_job(id_, Retrying(params=params, cancelled=cancelled))
         typer.echo(answer.model_dump_json() if as_json else described(answer))
         return Code.OK
 

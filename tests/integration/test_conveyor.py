@@ -15,44 +15,23 @@ from aiohttp import web as aiohttp
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
-from cleanplate import accounts, db, ids, jobs
+from cleanplate import accounts, db, jobs
 from cleanplate.models import Account, Attempt, Job, Worker
 from cleanplate.states import TERMINAL, State
 from cleanplate.storage import Store
 from tests import rows, web
 from tests.servers import wait_until
-from tests.upstream import Upstream, carrying
+from tests.upstream import Upstream, carrying, queue
 from worker import conveyor
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = pytest.mark.usefixtures("database", "quick_conveyor")
 
 Hints = list[tuple[str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases, rescues and probes in a tenth of the time."""
-    monkeypatch.setattr(conveyor, "HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr(conveyor, "LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(conveyor, "SILENCE_SECONDS", 0.3)
-    monkeypatch.setattr(conveyor, "RESCUE_SECONDS", 0.1)
-    monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.3)
 
 
 @pytest.fixture
 def start(upstream: Upstream, store: Store) -> Callable[..., Any]:
     return partial(carrying, upstream, store)
-
-
-def queue(store: Store, count: int, **columns: Any) -> list[str]:
-    """Put so many pairs in the store and their jobs in the queue."""
-    job_ids = [ids.new(ids.Kind.JOB) for _ in range(count)]
-    for id_ in job_ids:
-        store.put(f"inputs/{id_}/image.png", f"image of {id_}".encode(), media_type="image/png")
-        store.put(f"inputs/{id_}/mask.png", f"mask of {id_}".encode(), media_type="image/png")
-    with db.transaction() as tx:
-        return [rows.job(tx, id=id_, **columns) for id_ in job_ids]
 
 
 def states() -> dict[str, State]:

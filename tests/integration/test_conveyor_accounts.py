@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from cleanplate import accounts, db, ids
+from cleanplate import db, ids
 from cleanplate.local import environment
 from cleanplate.models import Account, Job
 from cleanplate.settings import Settings
@@ -21,9 +21,8 @@ from tests.contract.upstreams import Upstream, simulator
 from tests.pictures import encoded, mask_image
 from tests.servers import wait_until
 from tests.upstream import conveying
-from worker import conveyor
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = pytest.mark.usefixtures("database", "quick_conveyor")
 
 KEYS = {"studio": "first-key", "archive": "second-key"}
 CAPS = {"studio": 2, "archive": 3}
@@ -31,16 +30,6 @@ SIMULATED = {"studio": "account-1", "archive": "account-2"}
 SIZE, SPOT = (96, 64), (32, 21, 49, 38)
 
 Start = Callable[..., AbstractContextManager[Callable[[], None]]]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases, rescues and probes in a tenth of the time."""
-    monkeypatch.setattr(conveyor, "HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr(conveyor, "LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(conveyor, "RESCUE_SECONDS", 0.1)
-    monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.3)
 
 
 @pytest.fixture

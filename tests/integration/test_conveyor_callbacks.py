@@ -8,13 +8,13 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import func, select, text
 
-from cleanplate import callbacks, db, ids
+from cleanplate import callbacks, db
 from cleanplate.models import Attempt, Job
 from cleanplate.states import State
 from cleanplate.storage import Store
 from tests import rows, web
 from tests.servers import wait_until
-from tests.upstream import Upstream, carrying
+from tests.upstream import Upstream, carrying, queue
 from worker import conveyor, latency, session, sweep
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -35,15 +35,6 @@ def _only_calls(monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None])
 @pytest.fixture
 def start(upstream: Upstream, store: Store) -> Callable[..., Any]:
     return partial(carrying, upstream, store, PUBLIC_URL=PUBLIC_URL)
-
-
-def queue(store: Store) -> str:
-    """Put a pair in the store and its job in the queue."""
-    job_id = ids.new(ids.Kind.JOB)
-    for name in ("image", "mask"):
-        store.put(f"inputs/{job_id}/{name}.png", name.encode(), media_type="image/png")
-    with db.transaction() as tx:
-        return rows.job(tx, id=job_id)
 
 
 def state(job_id: str) -> State:
@@ -73,7 +64,7 @@ def listeners() -> set[int]:
 def test_a_call_makes_the_poll_happen_now(upstream: Upstream, store: Store, start: Callable[..., Any]) -> None:
     with start():
         wait_until(listeners)
-        job_id = queue(store)
+        (job_id,) = queue(store)
         wait_until(lambda: state(job_id) is State.INFLIGHT)
         call_back(upstream)
         wait_until(lambda: state(job_id) is State.READY)
@@ -86,7 +77,7 @@ def test_a_call_that_comes_before_the_answer_to_the_submit_is_remembered(
     upstream.answers.clear()
     with start():
         wait_until(listeners)
-        job_id = queue(store)
+        (job_id,) = queue(store)
         wait_until(lambda: upstream.submits)
         call_back(upstream)
         assert state(job_id) is State.SENDING
@@ -106,7 +97,7 @@ def test_a_submit_whose_answer_was_lost_is_adopted_and_nothing_is_sent_again(
     if early:
         upstream.answers.clear()
     with start():
-        job_id = queue(store)
+        (job_id,) = queue(store)
         wait_until(lambda: upstream.submits)
         if early:
             call_back(upstream)
@@ -127,7 +118,7 @@ def test_a_call_that_came_while_its_conveyor_was_dead_is_heeded_by_the_next(
 ) -> None:
     monkeypatch.setattr(conveyor, "LEASE_SECONDS", 1.0)
     with start("w1") as kill:
-        job_id = queue(store)
+        (job_id,) = queue(store)
         wait_until(lambda: state(job_id) is State.INFLIGHT)
         kill()
         call_back(upstream)
@@ -140,7 +131,7 @@ def test_every_submit_asks_for_a_call_of_its_own_and_the_ledger_recognises_it(
 ) -> None:
     upstream.refuse = lambda number: web.says(429, retry_after="0") if number == 1 else None
     with start():
-        job_id = queue(store)
+        (job_id,) = queue(store)
         wait_until(lambda: state(job_id) is State.INFLIGHT)
     assert len({submit["webhook_url"] for submit in upstream.submits}) == 2
     base = callbacks.base(PUBLIC_URL)
@@ -161,7 +152,7 @@ def test_a_connection_that_is_cut_is_listened_on_anew(
         with db.transaction() as tx:
             assert tx.scalar(select(func.pg_terminate_backend(before)))
         wait_until(lambda: listeners() - {before})
-        job_id = queue(store)
+        (job_id,) = queue(store)
         wait_until(lambda: state(job_id) is State.INFLIGHT)
         call_back(upstream)
         wait_until(lambda: state(job_id) is State.READY)
@@ -172,7 +163,7 @@ def test_a_drain_waits_for_nobody_who_waits_for_a_call(
 ) -> None:
     monkeypatch.setattr(conveyor, "DRAIN_SECONDS", 3600.0)
     with start():
-        job_id = queue(store)
+        (job_id,) = queue(store)
         wait_until(lambda: state(job_id) is State.INFLIGHT)
     with db.transaction() as tx:
         assert tx.get_one(Job, job_id).owner is None
@@ -184,7 +175,7 @@ def test_without_an_address_that_can_be_called_nothing_is_asked_for(
     upstream: Upstream, store: Store, start: Callable[..., Any], public_url: str | None
 ) -> None:
     with start(PUBLIC_URL=public_url):
-        job_id = queue(store)
+        (job_id,) = queue(store)
         wait_until(lambda: state(job_id) is State.READY)
     assert [set(submit) & {"webhook_url", "webhook_secret"} for submit in upstream.submits] == [set()]
     assert [attempt.callback_sha256 for attempt in ledger(job_id)] == [None]

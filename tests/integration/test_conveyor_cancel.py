@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from cleanplate import cancel, db, ids, jobs
+from cleanplate import cancel, db, jobs
 from cleanplate.models import Attempt, Batch, Job
 from cleanplate.states import InFlight, State
 from cleanplate.storage import Store
 from tests import rows, web
 from tests.servers import wait_until
-from tests.upstream import Upstream, carrying
+from tests.upstream import Upstream, carrying, queue
 from worker import conveyor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -33,16 +33,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def start(upstream: Upstream, store: Store) -> Callable[..., Any]:
     return partial(carrying, upstream, store)
-
-
-def queue(store: Store, count: int = 1, **columns: Any) -> list[str]:
-    """Put so many pairs in the store and their jobs in the queue."""
-    job_ids = [ids.new(ids.Kind.JOB) for _ in range(count)]
-    for id_ in job_ids:
-        for name in ("image", "mask"):
-            store.put(f"inputs/{id_}/{name}.png", name.encode(), media_type="image/png")
-    with db.transaction() as tx:
-        return [rows.job(tx, id=id_, **columns) for id_ in job_ids]
 
 
 def states() -> Counter[State]:

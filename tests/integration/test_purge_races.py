@@ -1,7 +1,7 @@
 """Pictures that are purged while their job is retried, or that several purges share: none is lost, none is left."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from api import retry
 from api.store import store as api_store
-from cleanplate import db
+from cleanplate import db, reuse
 from cleanplate.models import Job
 from cleanplate.states import State
 from cleanplate.storage import StoreUnavailable
@@ -60,6 +60,20 @@ def test_a_job_whose_purge_has_begun_is_not_retried(
     assert stored(job_id)
     purge.purge(api_store(), DAYS)
     assert not stored(job_id)
+
+
+def test_a_result_whose_purge_has_begun_is_reused_by_nobody(tenant_id: str) -> None:
+    def shared() -> bool:
+        with db.transaction() as tx:
+            return bool(reuse.twins(tx, ["print"]))
+
+    ended = {"finished_at": func.now(), "fingerprint": "print"}
+    with db.transaction() as tx:
+        job_id = rows.job(tx, State.SUCCEEDED, tenant_id=tenant_id, **ended)
+    assert shared()
+    with db.transaction() as tx:
+        tx.get_one(Job, job_id).purge_begun_at = datetime.now(UTC)
+    assert not shared()
 
 
 @pytest.mark.parametrize("of", ["jobs", "batches"])
