@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint up bench chaos lock clean
+.PHONY: help demo test lint openapi up bench chaos lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ lint: $(VENV)/.ready-dev ## Run the linters: style, types, import rules
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+openapi: $(VENV)/.ready ## Lint the OpenAPI document with redocly; needs node, and fetches redocly
+	@$(BIN)/python -c 'import json; from api.app import app; print(json.dumps(app.openapi(), indent=1))' >$(VENV)/openapi.json
+	@npx --yes @redocly/cli@2 lint $(VENV)/openapi.json
 
 bench: $(VENV)/.ready-dev ## Measure the conveyor on the simulator; prints one table
 	@$(BIN)/python -m tests.bench

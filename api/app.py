@@ -87,6 +87,7 @@ def create_app() -> API:
         version="1",
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        servers=[{"url": "/", "description": "Where this document lies."}],
         generate_unique_id_function=_operation_id,
         docs_url=None,
         redoc_url=None,

@@ -17,7 +17,7 @@ KEYS_REMEMBERED_SECONDS = 3.0
 READING = frozenset({"GET", "HEAD"})
 
 _bearer = HTTPBearer(
-    auto_error=False, scheme_name="API key", description="A key of your team: `/v1/api-keys` makes them."
+    auto_error=False, scheme_name="ApiKey", description="A key of your team: `/v1/api-keys` makes them."
 )
 
 

@@ -39,6 +39,7 @@ WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS_OF_WORK
 @router.post(
     "",
     status_code=202,
+    response_model=None,  # by status: a Batch or a Quote
     responses={
         **example(200, "The findings of a dry run.", examples.QUOTE),
         **example(202, "Accepted; results will follow.", examples.NEW_BATCH, {"Location": "Where the batch is."}),
@@ -46,6 +47,7 @@ WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS_OF_WORK
     },
     openapi_extra=or_json(
         form(
+            "NewBatchFiles",
             {"files": FILES, "archive": ARCHIVE, "options": {"$ref": REF.format(model="BatchOptions")}},
             required=[],
             encoding={"options": {"contentType": "application/json"}},
@@ -106,7 +108,7 @@ def create_batch(
     "/{batch_id}/items",
     status_code=202,
     responses={**example(202, "What became of each item.", examples.ACCEPTED), **WRITES, **answers(404, 409)},
-    openapi_extra=or_json(form({"files": FILES, "archive": ARCHIVE}, required=[]), NewItems),
+    openapi_extra=or_json(form("NewItemsFiles", {"files": FILES, "archive": ARCHIVE}, required=[]), NewItems),
 )
 def add_batch_items(who: Authenticated, batch_id: str, sent: MultipartOrItems, once: Once, base: BaseUrl) -> Accepted:
     """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated.

@@ -1,9 +1,11 @@
 """What the published OpenAPI document says beyond what FastAPI reads from the routes."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel
 
 from api.errors import MEDIA_TYPE, Problem, ProblemDocument
@@ -28,12 +30,14 @@ PROBLEMS: dict[int, tuple[str, str]] = {
 }
 
 
+KEYLESS: dict[str, Any] = {"security": []}
+"""For a route's ``openapi_extra``: it asks for no key."""
 BODIES: tuple[type[BaseModel], ...] = (NewBatch, NewItems)
 """JSON that a call takes beside a form, so that FastAPI does not know of it."""
 
 
 class API(FastAPI):
-    """FastAPI, whose document also knows the schema of a problem."""
+    """FastAPI, whose document also knows the schemas of problems and forms, and shows what is null in an example."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -42,8 +46,36 @@ class API(FastAPI):
         for model in BODIES:
             body = model.model_json_schema(ref_template=REF)
             schemas |= {**body.pop("$defs"), model.__name__: body}
+        for operation, told in self._operations(document):
+            schemas |= _named(operation.get("requestBody", {}))
+            _show_nulls(operation["responses"], told)
         document["components"]["schemas"] = schemas | document["components"]["schemas"]
         return document
+
+    def _operations(self, document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[int | str, Any]]]:
+        """Yield each published operation with the ``responses`` of its route."""
+        for route in iter_route_contexts(self.routes):
+            if isinstance(route.original_route, APIRoute) and route.include_in_schema:
+                for method in route.methods or ():
+                    yield document["paths"][route.path_format][method.lower()], route.responses
+
+
+def _named(body: dict[str, Any]) -> dict[str, Any]:
+    """Put a reference in the place of a form's schema, and return that by its name: clients call it by that."""
+    content = body.get("content", {}).get("multipart/form-data", {})
+    schema = content.get("schema", {})
+    if "title" not in schema:
+        return {}
+    content["schema"] = {"$ref": REF.format(model=schema["title"])}
+    return {schema["title"]: schema}
+
+
+def _show_nulls(responses: dict[str, Any], told: dict[int | str, Any]) -> None:
+    """Put the examples in again as they are: FastAPI leaves out what is null in them."""
+    for status, response in told.items():
+        for media_type, content in response.get("content", {}).items():
+            if "example" in content:
+                responses[str(status)]["content"][media_type]["example"] = content["example"]
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -72,12 +104,20 @@ def example(
     """Return, for a route's ``responses``, what a success looks like; ``headers`` are names and what they tell."""
     told = {name: {"description": text, "schema": {"type": "string"}} for name, text in (headers or {}).items()}
     content = {"application/json": {"example": model.model_dump(mode="json")}}
-    return {status: {"description": description, "content": content, "headers": told}}
+    return {status: {"model": type(model), "description": description, "content": content, "headers": told}}
 
 
-def form(properties: dict[str, Any], *, required: list[str], encoding: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return, for a route's ``openapi_extra``, the body of a call that takes multipart/form-data."""
-    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+def form(
+    name: str, properties: dict[str, Any], *, required: list[str], encoding: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return, for a route's ``openapi_extra``, a body of multipart/form-data, by the name that clients give it."""
+    schema = {
+        "title": name,
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
     content = {"schema": schema} | ({"encoding": encoding} if encoding else {})
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.documentation import answers
+from api.documentation import KEYLESS, answers
 from api.errors import Problem
 from api.store import store
 from cleanplate import db, settings
@@ -37,13 +37,13 @@ class Ready(BaseModel):
     checks: dict[str, str]
 
 
-@router.get("/livez")
+@router.get("/livez", openapi_extra=KEYLESS)
 def livez() -> Alive:
     """Tell that this process answers, whatever the rest does."""
     return Alive()
 
 
-@router.get("/readyz", responses=answers(503))
+@router.get("/readyz", responses=answers(503), openapi_extra=KEYLESS)
 def readyz() -> Ready:
     """Tell whether jobs can be taken. Without the broker they can: it only makes what follows faster."""
     checks = {"database": _try(_database), "store": _try(_store), "broker": _try(_broker)}

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from api import examples, idempotency, intake, receivers
 from api.auth import Authenticated, Caller, caller
-from api.documentation import answers, example, file, form
+from api.documentation import REF, answers, example, file, form
 from api.errors import Problem, invalid, not_found
 from api.forms import Form, Multipart
 from api.idempotency import Call, Once
@@ -30,6 +30,7 @@ LINK_SECONDS = 3600
 WAIT_MOST = 60
 
 _EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+PICTURES = {f"image/{name}": {"schema": {"type": "string", "format": "binary"}} for name in _EXTENSIONS}
 
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(caller)], responses=answers(401, 422, 500, 503)
@@ -47,7 +48,9 @@ class JobFields(Params):
 
     custom_id: str | None = Field(None, min_length=1, max_length=CUSTOM_ID_LENGTH, description="Your name for it.")
     metadata: Annotated[Json[dict[str, Any]], BeforeValidator(_brief)] = Field(
-        {}, description="A JSON object of yours that comes back with the job."
+        {},
+        description="A JSON object of yours that comes back with the job.",
+        json_schema_extra={"default": "{}"},  # as it is sent: a text
     )
     webhook_url: str | None = Field(None, max_length=2048, description="Hears when the job ends.")
     reuse: bool = Field(
@@ -67,10 +70,11 @@ class JobFields(Params):
         **idempotency.ANSWERS_OF_WORK,
     },
     openapi_extra=form(
+        "NewJob",
         {
             "image": file("The photograph: JPEG, PNG, WebP, AVIF or HEIC."),
             "mask": file("White is what to erase; of the same size as the image."),
-            **JobFields.model_json_schema()["properties"],
+            **JobFields.model_json_schema(ref_template=REF)["properties"],
         },
         required=["image", "mask"],
     ),
@@ -150,7 +154,7 @@ def get_job(who: Authenticated, job_id: str, base: BaseUrl) -> resources.Job:
     "/{job_id}/result",
     response_class=StreamingResponse,
     responses={
-        200: {"description": "The picture, from a store without addresses.", "content": {"image/*": {}}},
+        200: {"description": "The picture, from a store without addresses.", "content": PICTURES},
         302: {"description": f"To an address of the store that works for {LINK_SECONDS} s without a key."},
         304: {"description": "You have it: `If-None-Match` names its SHA-256."},
         **answers(404, 409, 410),

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from cleanplate.moments import Moment
+from cleanplate.shapes import Answer
 
 
 class Scope(StrEnum):
@@ -33,7 +34,7 @@ class NewApiKey(BaseModel):
     expires_at: Moment | None = Field(None, description="When the key stops to work; null: when it is revoked.")
 
 
-class ApiKey(BaseModel):
+class ApiKey(Answer):
     """A key, known by its first characters."""
 
     id: str

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import to_json
 
 from cleanplate.resources import BatchOptions, Params
+from cleanplate.shapes import Answer, without_defaults
 
 ITEMS_MOST: Final = 10_000
 CUSTOM_ID_LENGTH: Final = 255
@@ -29,6 +30,12 @@ class Source(BaseModel):
         return self
 
 
+class ItemParams(Params):
+    """What differs for one item from the `params` of the options; only fields that are named count."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults)
+
+
 class Item(BaseModel):
     """One pair of a batch, by where its files lie."""
 
@@ -37,7 +44,7 @@ class Item(BaseModel):
     custom_id: str | None = Field(None, min_length=1, max_length=CUSTOM_ID_LENGTH, description="Your name for it.")
     image: Source
     mask: Source
-    params: Params = Field(default_factory=Params, description="What differs from the `params` of the options.")
+    params: ItemParams = Field(default_factory=ItemParams)
     metadata: dict[str, Any] = Field({}, description="A JSON object of yours that comes back with the job.")
 
     @property
@@ -75,7 +82,7 @@ class NewUpload(BaseModel):
     bytes: int | None = Field(None, ge=1, description="Its size: named, the address takes a file of this size alone.")
 
 
-class Upload(BaseModel):
+class Upload(Answer):
     """Room for one file: put it to `url` with these headers, then name `upload_id` in items."""
 
     upload_id: str

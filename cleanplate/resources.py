@@ -5,16 +5,18 @@ They live here because api, worker and client all need the same shapes. Field na
 
 from datetime import date as date_
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from cleanplate.outcomes import ErrorCode
+from cleanplate.shapes import JSON, Answer, Fidelity, OutputFormat
 from cleanplate.states import State, Status
 
-JSON = dict[str, Any]
 T = TypeVar("T")
-Held = Literal["canary", "canary_failed", "budget"]
+BatchStatus = TypeAliasType("BatchStatus", Literal["open", "processing", "completed", "cancelled"])
+Held = TypeAliasType("Held", Literal["canary", "canary_failed", "budget"])
 
 
 class Params(BaseModel):
@@ -23,8 +25,8 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     dilate_pixels: int = Field(10, ge=0, le=100, description="Pixels by which the mask grows before the removal.")
-    output_format: Literal["png", "jpeg", "webp"] = Field("png", description="Format of the stored result.")
-    fidelity: Literal["exact", "raw"] = Field(
+    output_format: OutputFormat = Field("png", description="Format of the stored result.")
+    fidelity: Fidelity = Field(
         "exact",
         description="`exact`: pixels outside the dilated mask are the original's. `raw`: the upstream's picture.",
     )
@@ -70,7 +72,7 @@ class JobError(BaseModel):
     detail: str
 
 
-class Picture(BaseModel):
+class Picture(Answer):
     """Facts of an uploaded picture; sizes in pixels, upright."""
 
     width: int
@@ -97,7 +99,7 @@ class Result(Picture):
     )
 
 
-class Job(BaseModel):
+class Job(Answer):
     """One pair on its way."""
 
     id: str
@@ -144,7 +146,7 @@ class Attempt(BaseModel):
     answered_at: datetime | None
 
 
-class History(BaseModel):
+class History(Answer):
     """What happened to a job, oldest first: a page of its events, and all attempts."""
 
     events: list[Event]
@@ -171,12 +173,12 @@ class Rejection(BaseModel):
     detail: str
 
 
-class Batch(BaseModel):
+class Batch(Answer):
     """Many pairs that came together."""
 
     id: str
     name: str | None
-    status: Literal["open", "processing", "completed", "cancelled"]
+    status: BatchStatus
     counts: Counts
     rejected: list[Rejection]
     reused: int = Field(0, description="How many of those that succeeded share the result of an identical job.")
@@ -210,7 +212,7 @@ class Accepted(BaseModel):
     batch: Batch
 
 
-class Endpoint(BaseModel):
+class Endpoint(Answer):
     """A receiver of webhooks."""
 
     id: str
@@ -254,7 +256,7 @@ class Upstream(UpstreamAccount):
     accounts: list[UpstreamAccount]
 
 
-class Usage(BaseModel):
+class Usage(Answer):
     """What came of the jobs that ended on a day, or of those of a batch; ``images`` are the results of ``jobs``."""
 
     date: date_ | None = None

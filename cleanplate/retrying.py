@@ -1,19 +1,20 @@
 """How what failed is tried again: the body of a retry, for the API and its client."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cleanplate.resources import Params
+from cleanplate.shapes import Fidelity, without_defaults
 
 
 class NewParams(BaseModel):
     """The params that may change: those that the check of the pair, made when it came, did not depend on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
 
     dilate_pixels: int = Field(10, ge=0, le=100)
-    fidelity: Literal["exact", "raw"] = "exact"
+    fidelity: Fidelity = "exact"
     seed: int | None = Field(None, ge=0)
     safety_tolerance: int | None = Field(None, ge=0, le=5)
 

@@ -16,7 +16,7 @@ EVENTS = (
     "webhook_endpoint.disabled",
     "webhook.test",
 )
-DeliveryStatus = Literal["pending", "delivered", "failed"]
+DeliveryStatus = TypeAliasType("DeliveryStatus", Literal["pending", "delivered", "failed"])
 
 
 def _known(event: str) -> str:
@@ -25,7 +25,9 @@ def _known(event: str) -> str:
     return event
 
 
-EventType = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(EVENTS)})]
+EventType = TypeAliasType(
+    "EventType", Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(EVENTS)})]
+)
 
 
 class EndpointChange(BaseModel):

@@ -158,13 +158,24 @@ def test_the_example_of_an_answer_is_one(route: APIRoute) -> None:
     for status, told in route.responses.items():
         content = told.get("content", {}).get("application/json")
         if content and int(status) < 400:
-            adapter = TypeAdapter(route.response_model)
+            adapter = TypeAdapter(told["model"])
             assert adapter.dump_python(adapter.validate_python(content["example"]), mode="json") == content["example"]
 
 
 def test_forms_name_their_files_and_every_param() -> None:
-    (form,) = OPERATIONS["POST /v1/jobs"]["requestBody"]["content"].values()
-    assert {"image", "mask", "dilate_pixels", "custom_id", "metadata", "webhook_url"} <= set(
-        form["schema"]["properties"]
-    )
-    assert form["schema"]["required"] == ["image", "mask"]
+    (content,) = OPERATIONS["POST /v1/jobs"]["requestBody"]["content"].values()
+    form = resolve(content["schema"]["$ref"])
+    assert {"image", "mask", "dilate_pixels", "custom_id", "metadata", "webhook_url"} <= set(form["properties"])
+    assert form["required"] == ["image", "mask"]
+
+
+def test_what_a_call_answers_is_told_for_each_status() -> None:
+    told = OPERATIONS["POST /v1/batches"]["responses"]
+    schemas = {status: told[status]["content"]["application/json"]["schema"]["$ref"] for status in ("200", "202")}
+    assert schemas == {"200": "#/components/schemas/Quote", "202": "#/components/schemas/Batch"}
+
+
+@pytest.mark.parametrize("name", ["ItemParams", "NewParams"])
+def test_what_overrides_other_values_has_no_defaults_that_a_client_would_send(name: str) -> None:
+    properties = resolve(f"#/components/schemas/{name}")["properties"]
+    assert [field for field, schema in properties.items() if "default" in schema] == []
