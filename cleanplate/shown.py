@@ -54,7 +54,7 @@ def batch(
 ) -> Batch:
     """Return the resource of a batch's row and of what is counted beside it."""
     ended = row.succeeded + row.failed + row.cancelled
-    status: Literal["open", "processing", "completed", "cancelled"] = "processing"
+    status: BatchStatus = "processing"
     if row.finished_at is not None:
         status = "cancelled" if row.cancelling or 0 < row.cancelled == row.total else "completed"
     elif row.sealed_at is None:
