@@ -17,6 +17,10 @@ class AbortedError(ClientError):
     """The client was told to give up, by ``Client.abort``."""
 
 
+class CutLineError(ClientError):
+    """Line after line of a stream broke before it had told anything."""
+
+
 class UnusableAnswerError(ClientError):
     """The answer is not what this API answers: another server, or bytes damaged on the way."""
 

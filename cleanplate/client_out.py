@@ -7,19 +7,23 @@ from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import httpx
 from pydantic import ValidationError
 
-from cleanplate.client_errors import UnusableAnswerError, refusal
+from cleanplate.client_errors import CutLineError, UnusableAnswerError, refusal
 from cleanplate.connection import Connection
 from cleanplate.receipt import Line
-from cleanplate.resources import Batch, History, Job, Page, Usage
+from cleanplate.resources import Batch, Counts, History, Job, Page, Usage
 
-SILENCE_SECONDS = 60.0
-"""The server says something every 15 s; after a minute of nothing the line is dead."""
+SILENCE_SECONDS = 40.0
+"""The server says something every 15 s; after 40 s of nothing the line is dead."""
 AGAIN_SECONDS = 0.2
+CUTS_IN_A_ROW = 3
+
+
+TOLD: Final[dict[str, type[Job | Counts | Batch]]] = {"job": Job, "counts": Counts, "end": Batch}
 
 
 class WaysOut(Connection):
@@ -80,26 +84,31 @@ class WaysOut(Connection):
             part.unlink(missing_ok=True)
         return response.headers["cleanplate-batch-status"]
 
-    def events(self, batch_id: str) -> Iterator[Job | Batch]:
-        """Yield each job of a batch as it ends, in the order of their ends, and at last the batch.
+    def events(self, batch_id: str) -> Iterator[Job | Counts | Batch]:
+        """Yield each job of a batch as it ends, in the order of their ends, the counts after them, and last the batch.
 
-        A line that breaks is taken up again where it broke, for as long as the client's patience lasts.
+        A line that breaks is taken up again where it broke, for as long as the client's patience lasts. Raises
+        ``CutLineError`` when three in a row broke before they had told of an end: something on the way holds them up.
         """
         heard: str | None = None
-        while heard != "end":
+        cuts = 0
+        while (before := heard) != "end":
             response = self._repeat(partial(self._listen, batch_id, heard))
             try:
                 for name, heard_now, data in _events(response):
                     self._go_on()
                     heard = heard_now or heard
-                    if name in {"job", "end"}:
-                        yield (Job if name == "job" else Batch).model_validate(data)
-            except httpx.TransportError:
-                self._aborted.wait(AGAIN_SECONDS)
+                    if name in TOLD:
+                        yield TOLD[name].model_validate(data)
+            except httpx.TransportError as error:
+                cuts = cuts + 1 if heard == before else 0
+                if cuts == CUTS_IN_A_ROW:
+                    raise CutLineError(f"the events of {batch_id} do not come through") from error
             except ValueError as error:
                 raise UnusableAnswerError(f"the events of {batch_id} are not what this API tells") from error
             finally:
                 response.close()
+            self._aborted.wait(0 if heard == "end" else AGAIN_SECONDS)
 
     def _listen(self, batch_id: str, last: str | None) -> httpx.Response:
         self._go_on()

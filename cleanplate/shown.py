@@ -1,6 +1,5 @@
 """Rows as the resources of the REST contract: what the API answers and what webhooks carry."""
 
-from typing import Literal
 from urllib.parse import quote
 
 from cleanplate import models
@@ -8,6 +7,7 @@ from cleanplate.outcomes import ErrorCode
 from cleanplate.resources import (
     Batch,
     BatchOptions,
+    BatchStatus,
     Counts,
     Held,
     Job,

@@ -47,6 +47,7 @@ class FakeApi(httpx.BaseTransport):
     def __init__(self) -> None:
         self.batches: dict[str, dict[str, Any]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.ended: dict[str, list[str]] = {}
         self.refuse: set[str] = set()
         self.fail: set[str] = set()
         self.held: str | None = None
@@ -69,7 +70,8 @@ class FakeApi(httpx.BaseTransport):
         early = self.before(request)
         if isinstance(early, Exception):
             raise early
-        response = early or self._cancel(request) or self._release(request) or self._serve(request)
+        special = early or self._cancel(request) or self._release(request) or self._tell(request)
+        response = special or self._serve(request)
         self.after(request)
         return response
 
@@ -209,6 +211,26 @@ class FakeApi(httpx.BaseTransport):
         later = [job for job in jobs if job["id"] > params.get("cursor", "")]
         page = later[: int(params["limit"])]
         return {"data": page, "next_cursor": page[-1]["id"] if len(later) > len(page) else None}
+
+    def _tell(self, request: httpx.Request) -> httpx.Response | None:
+        """Tell by events what has ended; the line ends there, and the next one tells the rest."""
+        *_, batch_id, what = request.url.path.split("/")
+        if what != "events" or batch_id not in self.batches:
+            return None
+        last = int(request.headers.get("last-event-id", "0"))
+        self._work(batch_id)
+        ends = self.ended.setdefault(batch_id, [])
+        its = self.jobs_of(batch_id)
+        over = [job["id"] for job in its if job["status"] in {"succeeded", "failed", "cancelled"}]
+        ends += [id_ for id_ in over if id_ not in ends]
+        batch = self._batch(batch_id)
+        told = [("job", self.jobs[id_], number) for number, id_ in enumerate(ends, start=1) if number > last]
+        told += [("counts", batch["counts"], None)]
+        told += [("end", batch, "end")] if batch["finished_at"] else []
+        lines = [
+            f"event: {name}\ndata: {json.dumps(data)}\n" + (f"id: {id_}\n" if id_ else "") for name, data, id_ in told
+        ]
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, text="\n".join([*lines, ""]))
 
     def _batch(self, batch_id: str) -> dict[str, Any]:
         batch = self.batches[batch_id]

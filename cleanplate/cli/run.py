@@ -174,7 +174,8 @@ class Run:
         if line.output == output and line.content and line.content.is_still_in(path):
             return line
         try:
-            self._client.download(job, path)
+            if not Content(sha256=job.result.sha256, bytes=job.result.bytes).is_still_in(path):
+                self._client.download(job, path)
         except AuthError:
             raise
         except (ApiError, UnusableAnswerError) as error:

@@ -8,11 +8,11 @@ import typer
 
 from cleanplate.cli.connect import connect
 from cleanplate.cli.exits import Code, end
-from cleanplate.cli.follow import Follower
 from cleanplate.cli.manifest import Manifest
 from cleanplate.cli.progress import Progress
 from cleanplate.cli.report import Report, listed
 from cleanplate.cli.run import Run
+from cleanplate.cli.stream import Stream
 
 BatchId = Annotated[str, typer.Argument(metavar="BATCH_ID")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout: items, then a summary.")]
@@ -43,7 +43,7 @@ def _to_its_end(batch_id: str, out: Path | None, *, as_json: bool, url: str | No
         Manifest(out) if out else nullcontext() as manifest,
     ):
         run = Run(client, progress, report, manifest)
-        follower = Follower(client, client.batch(batch_id))
+        follower = Stream(client, client.batch(batch_id))
         run.follow(follower)
         run.until_settled()
         if refused := follower.batch.rejected:

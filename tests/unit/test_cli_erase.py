@@ -378,6 +378,21 @@ def test_download_saves_a_batch_and_a_rerun_downloads_nothing(erase: Any, api: F
     assert told(second)[1]["settled_now"] == 0
 
 
+def test_what_lies_in_the_folder_as_the_server_has_it_is_not_fetched_whoever_put_it_there(
+    erase: Any, api: FakeApi, tmp_path: Path
+) -> None:
+    batch_id = told(erase("--json"))[1]["batches"][0]
+    api.downloaded.clear()
+    out = tmp_path / "again"
+    out.mkdir()
+    for name in ("a", "b"):
+        (out / f"{name}.png").write_bytes((tmp_path / "out" / f"{name}.png").read_bytes())
+    (out / "b.png").write_bytes(b"x" * (out / "b.png").stat().st_size)
+    assert CliRunner().invoke(main, ["download", batch_id, "--out", str(out)]).exit_code == 0
+    assert sorted(api.downloaded) == ["b", "deep/c"]
+    assert (out / "b.png").read_bytes() == (tmp_path / "out" / "b.png").read_bytes()
+
+
 def test_a_name_that_leads_out_of_the_folder_is_replaced_by_the_jobs_id(
     erase: Any, api: FakeApi, tmp_path: Path
 ) -> None:
