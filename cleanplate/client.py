@@ -7,7 +7,7 @@ threads.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,9 +28,14 @@ from cleanplate.retrying import Retrying, RetryingBatch
 from cleanplate.states import InFlight
 
 M = TypeVar("M", bound=BaseModel)
+Tell = Callable[[int], None]
 
 UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
 ARCHIVE_TIMEOUT = httpx.Timeout(3600.0, connect=5.0)
+
+
+def _to_nobody(_: int) -> None:
+    pass
 
 
 class Client(WaysOut, Webhooks):
@@ -43,13 +48,24 @@ class Client(WaysOut, Webhooks):
 
     def quote(self, options: BatchOptions, files: Sequence[tuple[str, Path | bytes]]) -> Quote:
         """Ask what a batch of these images and masks would come to; nothing is stored or paid."""
+        return self._quote(options, [("files", name, content) for name, content in files], UPLOAD_TIMEOUT)
 
+    def quote_archive(self, options: BatchOptions, archive: Path | bytes, tell: Tell = _to_nobody) -> Quote:
+        """Ask the same of a ZIP of pairs; ``tell`` hears how many of its bytes have been sent."""
+        return self._quote(options, [("archive", "archive.zip", archive)], ARCHIVE_TIMEOUT, tell)
+
+    def _quote(
+        self,
+        options: BatchOptions,
+        files: Sequence[tuple[str, str, Path | bytes]],
+        timeout: httpx.Timeout,
+        tell: Tell = _to_nobody,
+    ) -> Quote:
         def attempt() -> httpx.Response:
             with ExitStack() as opened:
                 parts: list[Any] = [("options", (None, options.model_dump_json(exclude_none=True), "application/json"))]
-                parts += self._parts(opened, [("files", name, content) for name, content in files])
-                dry: dict[str, Any] = {"params": {"dry_run": "true"}, "timeout": UPLOAD_TIMEOUT}
-                return self._ask("POST", "/v1/batches", files=parts, **dry)
+                parts += self._parts(opened, files, tell)
+                return self._ask("POST", "/v1/batches", files=parts, params={"dry_run": "true"}, timeout=timeout)
 
         return self._parse(Quote, self._repeat(attempt))
 
@@ -57,14 +73,23 @@ class Client(WaysOut, Webhooks):
         """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
         return self._add(batch_id, [("files", name, content) for name, content in files], UPLOAD_TIMEOUT)
 
-    def add_archive(self, batch_id: str, archive: Path | bytes) -> Accepted:
-        """Send a ZIP of pairs, with an optional ``manifest.csv``, to an unsealed batch; answered when all is read."""
-        return self._add(batch_id, [("archive", "archive.zip", archive)], ARCHIVE_TIMEOUT)
+    def add_archive(self, batch_id: str, archive: Path | bytes, tell: Tell = _to_nobody) -> Accepted:
+        """Send a ZIP of pairs, with an optional ``manifest.csv``, to an unsealed batch; answered when all is read.
 
-    def _add(self, batch_id: str, files: Sequence[tuple[str, str, Path | bytes]], timeout: httpx.Timeout) -> Accepted:
+        It is streamed from the disk; ``tell`` hears how many of its bytes have been sent.
+        """
+        return self._add(batch_id, [("archive", "archive.zip", archive)], ARCHIVE_TIMEOUT, tell)
+
+    def _add(
+        self,
+        batch_id: str,
+        files: Sequence[tuple[str, str, Path | bytes]],
+        timeout: httpx.Timeout,
+        tell: Tell = _to_nobody,
+    ) -> Accepted:
         def attempt(key: Key) -> httpx.Response:
             with ExitStack() as opened:
-                parts = self._parts(opened, files)
+                parts = self._parts(opened, files, tell)
                 path = f"/v1/batches/{batch_id}/items"
                 return self._ask("POST", path, files=parts, headers=key, timeout=timeout)
 
@@ -230,8 +255,8 @@ class Client(WaysOut, Webhooks):
         how = {"in_flight": in_flight.value}
         return self._parse(model, self._repeat(lambda: self._ask("POST", f"{path}/cancel", params=how)))
 
-    def _parts(self, opened: ExitStack, files: Sequence[tuple[str, str, Path | bytes]]) -> list[Any]:
+    def _parts(self, opened: ExitStack, files: Sequence[tuple[str, str, Path | bytes]], tell: Tell) -> list[Any]:
         return [
-            (field, (name, opened.enter_context(self._open(content)), "application/octet-stream"))
+            (field, (name, opened.enter_context(self._open(content, tell)), "application/octet-stream"))
             for field, name, content in files
         ]

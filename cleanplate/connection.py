@@ -116,8 +116,8 @@ class Connection:
         if self._aborted.is_set():
             raise AbortedError("interrupted")
 
-    def _open(self, content: Path | bytes) -> IO[bytes]:
-        return io.BytesIO(content) if isinstance(content, bytes) else _Upload(content, self._go_on)
+    def _open(self, content: Path | bytes, tell: Callable[[int], None] = lambda _: None) -> IO[bytes]:
+        return io.BytesIO(content) if isinstance(content, bytes) else _Upload(content, self._go_on, tell)
 
     def _parse(self, model: type[M], response: httpx.Response) -> M:
         try:
@@ -128,14 +128,19 @@ class Connection:
 
 
 class _Upload(io.FileIO):
-    """A file whose reading ends when the client is aborted, so that no upload outlives an interrupt."""
+    """A file whose reading ends when the client is aborted, so that no upload outlives an interrupt.
 
-    def __init__(self, path: Path, go_on: Callable[[], None]) -> None:
+    ``tell`` hears how many bytes have been read.
+    """
+
+    def __init__(self, path: Path, go_on: Callable[[], None], tell: Callable[[int], None]) -> None:
         super().__init__(path)
         self._go_on = go_on
+        self._tell = tell
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._go_on()
+        self._tell(self.tell())
         return super().read(-1 if size is None else size)
 
 

@@ -1,8 +1,10 @@
 """Our API in memory, as a transport for the client: what it does with a batch, without pictures, time or sockets."""
 
 import hashlib
+import io
 import itertools
 import json
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.parser import BytesParser
@@ -161,6 +163,9 @@ class FakeApi(httpx.BaseTransport):
 
     def _add(self, batch_id: str, sent: list[tuple[str, str | None, bytes]]) -> dict[str, Any]:
         contents = {str(name): content for _, name, content in sent}
+        if [field for field, _, _ in sent] == ["archive"]:
+            with zipfile.ZipFile(io.BytesIO(sent[0][2])) as archive:
+                contents = {name: archive.read(name) for name in archive.namelist()}
         pairs, alone = pair(contents, self.batches[batch_id]["options"]["mask_suffix"])
         accepted, rejected = [], [one.model_dump() for one in alone]
         for found in pairs:
@@ -173,6 +178,9 @@ class FakeApi(httpx.BaseTransport):
                 self.uploaded.append(found.name)
                 job = self._job(batch_id, found.name, contents[found.image], contents[found.mask])
                 accepted.append(self.jobs.setdefault(job["id"], job))
+        if contents.keys() - {name for _, name, _ in sent}:
+            told = self.batches[batch_id]["rejected"]
+            told += [one for one in rejected if one["code"] != "duplicate_custom_id" and one not in told]
         return {
             "accepted": accepted,
             "accepted_count": len(accepted),

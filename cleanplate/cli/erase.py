@@ -1,33 +1,44 @@
-"""``cleanplate erase``: a folder of photos in, a folder of erased photos out."""
+"""``cleanplate erase``: a folder or a ZIP of photos in, a folder of erased photos out."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
 from pydantic import ValidationError
 
-from cleanplate import settings
-from cleanplate.cli import plan as planning
+from cleanplate.cli.archive import Archive
 from cleanplate.cli.connect import connect
 from cleanplate.cli.exits import Code, UsageError, end
+from cleanplate.cli.folder import Folder
 from cleanplate.cli.manifest import Manifest
-from cleanplate.cli.plan import Photos, Plan
 from cleanplate.cli.progress import Progress
-from cleanplate.cli.report import Report, described, listed
+from cleanplate.cli.report import Report
 from cleanplate.cli.run import Run
-from cleanplate.cli.start import start
-from cleanplate.resources import BatchOptions, Params
+from cleanplate.client import Client
+from cleanplate.resources import BatchOptions, Rejection
+
+
+class Source(Protocol):
+    """What is to be erased. Making one raises :class:`UsageError` when there is nothing."""
+
+    def dry_run(self, manifest: Manifest, connect: Callable[[], Client]) -> str:
+        """Return what would be done, for a person; nothing is stored or paid. ``manifest`` is not open."""
+
+    def start(self, run: Run, client: Client, manifest: Manifest, report: Report) -> None:
+        """Take up what earlier runs left, and send what is left to send."""
+
+    def alone(self, report: Report) -> Sequence[Rejection]:
+        """Return the files that are no items, when all is settled; report items that never became a job."""
 
 
 def erase(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Photos and their masks.")
-    ],
+    photos: Annotated[Path, typer.Argument(metavar="DIR|ZIP", exists=True, help="Photos and their masks.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Where the results go.")],
     dilate: Annotated[int, typer.Option(min=0, max=100, help="Pixels by which each mask grows.")] = 10,
     output_format: Annotated[Literal["png", "jpeg", "webp"], typer.Option("--format", help="Of the results.")] = "png",
     mask_suffix: Annotated[str, typer.Option(help="NAME_mask.png is the mask of NAME.jpg.")] = "_mask",
-    name: Annotated[str | None, typer.Option(help="The batch's name on the server; DIR's if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="The batch's name on the server, if not that of the photos.")] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Send again what failed in earlier runs.")
     ] = False,
@@ -37,40 +48,48 @@ def erase(
         bool,
         typer.Option("--no-reuse", help="Pay anew also for a photo that your team has had erased in the same way."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent; of a ZIP the server does.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: items, then a summary.")] = False,
     url: Annotated[str | None, typer.Option(help="The API, if not CLEANPLATE_URL.")] = None,
     once: Annotated[bool, typer.Option("--once", hidden=True, help="There will be no server to resume with.")] = False,
 ) -> None:
-    """Erase what the masks cover from every photo in DIR and its subfolders.
+    """Erase what the masks cover from every photo in DIR and its subfolders, or in ZIP.
 
     NAME.jpg is paired with NAME_mask.png. Results are saved as they come, under the same names. Run the same command
     again after an interrupt or a crash: nothing is uploaded, paid for or downloaded twice. Photos that are new or have
     changed, and other params, make a further batch of just these. The key is read from CLEANPLATE_API_KEY.
+
+    A ZIP goes as one request, with its manifest.csv if it has one. Where the line breaks, or the ZIP has gigabytes,
+    unpack it: a folder is sent a few photos at a time.
     """
 
     def work() -> Code:
         params = {"dilate_pixels": dilate, "output_format": output_format}
         limits = {"canary": canary, "budget_credits": budget}
-        how = {"name": name or folder.resolve().name[:200], "mask_suffix": mask_suffix, "reuse": not no_reuse}
+        how = {"name": name or photos.resolve().stem[:200], "mask_suffix": mask_suffix, "reuse": not no_reuse}
         options = _options(**how, params=params, seal=False, **limits)
         with Progress("erasing") as progress:
-            photos = _look(folder, out, mask_suffix, progress)
+            if photos.is_file():
+                source: Source = Archive(photos, options, progress, retry_failed=retry_failed)
+            else:
+                source = Folder(photos, out, options, progress, retry_failed=retry_failed)
             if dry_run:
-                return _dry_run(photos, out, options.params, retry_failed=retry_failed)
+                typer.echo(source.dry_run(Manifest(out), lambda: connect(url, progress)))
+                return Code.OK
             with Manifest(out) as manifest, connect(url, progress) as client:
                 report = Report(as_json=as_json)
-                plan = planning.make(photos, out, manifest.items, options.params, retry_failed=retry_failed)
-                _tell_earlier(plan, report, progress)
                 run = Run(client, progress, report, manifest)
                 try:
-                    start(run, client, manifest, plan, photos, options, progress)
+                    source.start(run, client, manifest, report)
                     run.until_settled()
                 except KeyboardInterrupt:
                     for batch_id in () if once else run.going_on():
                         progress.say(f"the server goes on; `cleanplate cancel {batch_id}` stops it")
                     raise
-        report.summary(out=out, batches=list(manifest.batches), alone=photos.alone)
+                alone = source.alone(report)
+        report.summary(out=out, batches=list(manifest.batches), alone=alone)
         return Code.SOME_FAILED if report.failures else Code.OK
 
     end(work, resumable=not once)
@@ -82,39 +101,3 @@ def _options(**given: Any) -> BatchOptions:
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UsageError(f"{wrong['loc'][-1]}: {wrong['msg']}") from error
-
-
-def _look(folder: Path, out: Path, mask_suffix: str, progress: Progress) -> Photos:
-    if folder.resolve().is_relative_to(out.resolve()):
-        raise UsageError(f"{out} holds the photos themselves; name another folder in --out")
-    photos = planning.look(folder, out, mask_suffix)
-    if photos.alone:
-        lines = [f"{fault.item}: {fault.detail}" for fault in photos.alone]
-        progress.say(listed(f"{len(lines)} files are left aside:", lines))
-    if not photos.pairs:
-        raise UsageError(f"there are no pairs in {folder}: NAME.jpg needs NAME{mask_suffix}.png beside it")
-    return photos
-
-
-def _dry_run(photos: Photos, out: Path, params: Params, *, retry_failed: bool) -> Code:
-    if not (manifest := Manifest(out)).path.exists():
-        plan = planning.make(photos, out, {}, params, retry_failed=retry_failed)
-    else:
-        with manifest:
-            plan = planning.make(photos, out, manifest.items, params, retry_failed=retry_failed)
-    megabytes = sum(map(photos.bytes, plan.send)) / 1e6
-    credits_ = len(plan.send) * settings.get().cost_credits
-    typer.echo(
-        f"{len(photos.pairs)} pairs: {len(plan.send)} to send ({megabytes:.1f} MB, about {credits_:g} credits), "
-        f"{len(plan.follow)} on their way, {len(plan.fetch)} to download again, "
-        f"{len(plan.done)} done, {len(plan.failed)} failed"
-    )
-    return Code.OK
-
-
-def _tell_earlier(plan: Plan, report: Report, progress: Progress) -> None:
-    for line in plan.done + plan.failed:
-        report.item(line, earlier=True)
-    if plan.failed:
-        heading = f"{len(plan.failed)} failed in an earlier run (--retry-failed sends them again):"
-        progress.say(listed(heading, [described(line) for line in plan.failed]))

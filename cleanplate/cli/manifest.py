@@ -88,7 +88,18 @@ class ItemLine(BaseModel):
     outside_mask_max_delta: int | None = None
 
 
-LINE: TypeAdapter[BatchLine | ItemLine] = TypeAdapter(Annotated[BatchLine | ItemLine, Field(discriminator="kind")])
+class ArchiveLine(BaseModel):
+    """A ZIP goes into a batch, or what failed of it goes again as one. Written before anything is sent to it."""
+
+    kind: Literal["archive"] = "archive"
+    batch_id: str
+    params: Params
+    mask_suffix: str
+    archive: Content
+
+
+Line = BatchLine | ArchiveLine | ItemLine
+LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
 
 
 class Manifest:
@@ -98,6 +109,7 @@ class Manifest:
         self.out = out
         self.path = out / NAME
         self.batches: dict[str, BatchLine] = {}
+        self.archives: list[ArchiveLine] = []
         self.items: dict[str, ItemLine] = {}
 
     def __enter__(self) -> Self:
@@ -124,23 +136,26 @@ class Manifest:
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def write(self, *lines: BatchLine | ItemLine) -> None:
+    def write(self, *lines: Line) -> None:
         """Append ``lines``, from any thread. No kill loses them afterwards; a batch's also survives a power cut."""
         text = b"".join(line.model_dump_json(exclude_none=True).encode() + b"\n" for line in lines)
         if self._file.write(text) != len(text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        if any(isinstance(line, BatchLine) for line in lines):
+        if any(not isinstance(line, ItemLine) for line in lines):
             os.fsync(self._file.fileno())
         for line in lines:
             self._take(line)
 
-    def _take(self, line: BatchLine | ItemLine) -> None:
-        if isinstance(line, BatchLine):
-            self.batches[line.id] = line
-        else:
-            self.items[line.name] = line
+    def _take(self, line: Line) -> None:
+        match line:
+            case BatchLine():
+                self.batches[line.id] = line
+            case ArchiveLine():
+                self.archives.append(line)
+            case ItemLine():
+                self.items[line.name] = line
 
-    def _read(self) -> Iterator[BatchLine | ItemLine]:
+    def _read(self) -> Iterator[Line]:
         self._file.seek(0)
         data = self._file.read()
         whole = data.rfind(b"\n") + 1

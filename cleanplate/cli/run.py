@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from queue import Empty
 
 from cleanplate.cli.follow import Follower
@@ -13,11 +13,11 @@ from cleanplate.cli.manifest import BatchLine, Content, Fault, ItemLine, Manifes
 from cleanplate.cli.pool import Done, Pool
 from cleanplate.cli.progress import Progress, Standing
 from cleanplate.cli.report import Report, described
-from cleanplate.cli.upload import Uploader
+from cleanplate.cli.upload import Sending, Uploader
 from cleanplate.client import Client
 from cleanplate.client_errors import ApiError, AuthError, NotFoundError, UnusableAnswerError
 from cleanplate.pairing import Pair
-from cleanplate.resources import Job, Picture
+from cleanplate.resources import Accepted, Batch, Job, Picture
 from cleanplate.states import Status
 
 TICK_SECONDS = 0.3
@@ -41,6 +41,8 @@ class Run:
         self._manifest = manifest
         self._followers: dict[str, Follower] = {}
         self._awaited: dict[str, set[str] | None] = {}
+        self._retried: set[str] = set()
+        self._sending: Sending | None = None
         self._expected = self._unsent = self._settled = self._failed = 0
         self._done: Done = Done()
         self._uploads = Pool(UPLOADS, self._done)
@@ -48,10 +50,14 @@ class Run:
         self._upstream_due = 0.0
         self._still: tuple[int, float] | None = None
 
-    def follow(self, follower: Follower, names: AbstractSet[str] | None = None) -> None:
-        """Await the jobs called ``names`` of a batch, besides those awaited already, or all it has and will have."""
+    def follow(self, follower: Follower, names: AbstractSet[str] | None = None, *, retried: bool = False) -> None:
+        """Await the jobs called ``names`` of a batch, besides those awaited already, or all it has and will have.
+
+        Of a batch that was ``retried`` those count that succeeded: the others are its child's.
+        """
         batch_id = follower.batch.id
         self._followers[batch_id] = follower
+        self._retried |= {batch_id} if retried else set()
         if names is None:
             self._awaited[batch_id] = None
         else:
@@ -72,6 +78,16 @@ class Run:
         for chunk in chunks:
             self._unsent += len(chunk)
             self._uploads.submit(partial(uploader.send, chunk), partial(sent, len(chunk)))
+
+    def send_archive(self, batch_id: str, archive: Path, pairs: int) -> None:
+        """Send a ZIP of about so many pairs, whose batch is followed, and seal that batch."""
+        self._sending = sending = Sending(batch_id, archive.name, pairs, archive.stat().st_size)
+
+        def sent(_: Accepted) -> None:
+            self._sending = None
+            self.seal(batch_id)
+
+        self._uploads.submit(lambda: self._client.add_archive(batch_id, archive, sending.tell), sent)
 
     def seal(self, batch_id: str) -> None:
         self._client.seal(batch_id)
@@ -94,7 +110,8 @@ class Run:
         """Settle a job that has ended, unless its name has gone into another batch since."""
         name = job.custom_id or job.id
         awaited = self._awaited[follower.batch.id]
-        if awaited is not None and name not in awaited:
+        elsewhere = follower.batch.id in self._retried and job.status is not Status.SUCCEEDED
+        if elsewhere or (awaited is not None and name not in awaited):
             return
         self._forget(follower.batch.id, name)
         known = self._manifest.items.get(name) if self._manifest else None
@@ -122,6 +139,8 @@ class Run:
                 return
             self._look_for_held()
             self._look_at_upstream()
+            if self._sending:
+                self._progress.note(self._sending.words())
             self._work_off(time.monotonic() + TICK_SECONDS)
 
     def _work_off(self, until: float) -> None:
@@ -190,12 +209,16 @@ class Run:
     def _standing(self) -> Standing:
         batches = [follower.batch for follower in self._unsettled()]
         open_ended = [follower for batch_id, follower in self._followers.items() if self._awaited[batch_id] is None]
+        there = sum(_counted(follower.batch, self._retried) for follower in open_ended)
+        unsent = self._unsent
+        if self._sending:
+            unsent += max(0, self._sending.pairs - self._followers[self._sending.batch_id].batch.counts.total)
         etas = [batch.eta_seconds for batch in batches if batch.eta_seconds is not None]
         return Standing(
-            total=self._expected + sum(follower.batch.counts.total for follower in open_ended),
+            total=self._expected + there + unsent - self._unsent,
             settled=self._settled,
             failed=self._failed,
-            unsent=self._unsent,
+            unsent=unsent,
             queued=sum(batch.counts.queued for batch in batches),
             processing=sum(batch.counts.processing for batch in batches),
             saving=self._downloads.left,
@@ -220,6 +243,11 @@ class Run:
             self._still = None if moves else (self._settled, now)
         elif now - self._still[1] >= CREDITS_GRACE_SECONDS:
             raise OutOfCreditsError(upstream.paused_detail)
+
+
+def _counted(batch: Batch, retried: AbstractSet[str]) -> int:
+    """Return how many jobs of a batch are awaited when all are."""
+    return batch.counts.succeeded if batch.id in retried else batch.counts.total
 
 
 def _line(known: ItemLine | None, batch_id: str, name: str, job: Job) -> ItemLine:

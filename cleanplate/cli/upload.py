@@ -16,6 +16,27 @@ CHUNK_BYTES = 24 << 20
 ALREADY_THERE = "duplicate_custom_id"
 
 
+class Sending:
+    """How far an archive has been sent, of ``size`` bytes and about ``pairs`` pairs."""
+
+    def __init__(self, batch_id: str, name: str, pairs: int, size: int) -> None:
+        self.batch_id = batch_id
+        self.pairs = pairs
+        self._name = name
+        self._size = size
+        self._sent = 0
+
+    def tell(self, sent: int) -> None:
+        """Take note that so many bytes have been sent, from any thread."""
+        self._sent = sent
+
+    def words(self) -> str:
+        """Return where it stands, for a person."""
+        if self._sent < self._size:
+            return f"sending {self._name}: {self._sent / 1e6:.0f} of {self._size / 1e6:.0f} MB"
+        return f"{self._name} is being checked and taken in"
+
+
 def chunks(pairs: Iterable[Pair], size: Callable[[Pair], int]) -> Iterator[list[Pair]]:
     """Yield runs of at most ``CHUNK_PAIRS`` pairs and, if they are more than one, ``CHUNK_BYTES``."""
     chunk: list[Pair] = []

@@ -1,0 +1,138 @@
+"""A ZIP of photos, which goes to the server as one request."""
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from cleanplate.cli.exits import UsageError
+from cleanplate.cli.manifest import ArchiveLine, BatchLine, Content, Fault, ItemLine, Manifest, ManifestError
+from cleanplate.cli.progress import Progress
+from cleanplate.cli.report import Report, listed
+from cleanplate.cli.run import Run
+from cleanplate.cli.stream import Stream
+from cleanplate.client import Client
+from cleanplate.client_errors import ApiError, NotFoundError
+from cleanplate.pairing import pair
+from cleanplate.resources import Batch, BatchOptions, Rejection
+from cleanplate.retrying import RetryingBatch
+from cleanplate.states import Status
+
+MANIFEST: Final = "manifest.csv"
+ASIDE: Final = frozenset({"missing_mask", "missing_image", "ambiguous_pair", "ignored_file"})
+"""Codes of files that are no items: they are told, and are no failures, as in a folder."""
+
+
+class Archive:
+    """A ZIP with the options of the batch that it would go into. What of it is an item is for the server to say."""
+
+    def __init__(self, path: Path, options: BatchOptions, progress: Progress, *, retry_failed: bool) -> None:
+        self._path = path
+        self._options = options
+        self._progress = progress
+        self._retry_failed = retry_failed
+        self._pairs = _count(path, options.mask_suffix)
+        if self._pairs < 1:
+            example = f"NAME.jpg needs NAME{options.mask_suffix}.png beside it, or a row in {MANIFEST}"
+            raise UsageError(f"there are no pairs in {path}: {example}")
+        self._content = Content.of(path)
+        self._batches: list[Stream] = []
+
+    def dry_run(self, manifest: Manifest, connect: Callable[[], Client]) -> str:
+        """Let the server check it, which only the server can: it is sent, and nothing of it is kept."""
+        if manifest.path.exists():
+            with manifest:
+                if there := self._sent(manifest):
+                    return f"{self._path.name} was sent as batch {there[-1]}; nothing more would be"
+        with connect() as client:
+            quote = client.quote_archive(self._options, self._path)
+        told = f"{len(quote.items)} pairs to send ({self._content.bytes / 1e6:.1f} MB"
+        told += f", about {quote.quote_credits:g} credits), {len(quote.rejected)} files or items left aside"
+        return listed(told, [f"{one.item}: {one.detail}" for one in quote.rejected])
+
+    def start(self, run: Run, client: Client, manifest: Manifest, _: Report) -> None:
+        """Send it, or what is missing of it, or follow where it was sent before."""
+        ids = self._sent(manifest)
+        if not ids:
+            batch = client.create_batch(self._options)
+            self._progress.say(f"sending {self._path.name} as batch {batch.id}")
+            ids = [self._remember(manifest, client, batch)]
+        elif self._retry_failed and (child := _retried(client, ids[-1])):
+            self._progress.say(f"{child.counts.total} photos go again as batch {child.id}")
+            ids.append(self._remember(manifest, client, child))
+        self._batches = [Stream(client, self._find(client, manifest, batch_id)) for batch_id in ids]
+        for follower in self._batches:
+            run.follow(follower, retried=follower is not self._batches[-1])
+        first = self._batches[0].batch
+        if first.status == "open":
+            run.send_archive(first.id, self._path, self._pairs)
+
+    def alone(self, report: Report) -> Sequence[Rejection]:
+        """Report the items that the server refused as failed, and return the files that are no items."""
+        rejected = [(follower.batch.id, one) for follower in self._batches for one in follower.batch.rejected]
+        aside = [one for _, one in rejected if one.code in ASIDE]
+        refused = [(batch_id, one) for batch_id, one in rejected if one.code not in ASIDE]
+        none = Content(sha256="", bytes=0)
+        for batch_id, one in refused:
+            line = ItemLine(name=one.item, batch_id=batch_id, params=self._options.params, image=none, mask=none)
+            fault = Fault(code=one.code, detail=one.detail)
+            report.item(line.model_copy(update={"status": Status.FAILED, "error": fault}), earlier=True)
+        for what, some in (("files are left aside", aside), ("items were refused", [one for _, one in refused])):
+            if some:
+                self._progress.say(listed(f"{len(some)} {what}:", [f"{one.item}: {one.detail}" for one in some]))
+        return aside
+
+    def _sent(self, manifest: Manifest) -> list[str]:
+        """Return the ids of the batches that this very ZIP went into before with these options, oldest first."""
+        this = (self._content.sha256, self._options.params, self._options.mask_suffix)
+        return [
+            line.batch_id for line in manifest.archives if (line.archive.sha256, line.params, line.mask_suffix) == this
+        ]
+
+    def _remember(self, manifest: Manifest, client: Client, batch: Batch) -> str:
+        went = ArchiveLine(
+            batch_id=batch.id,
+            params=self._options.params,
+            mask_suffix=self._options.mask_suffix,
+            archive=self._content,
+        )
+        manifest.write(BatchLine(id=batch.id, url=client.url, sealed=batch.sealed_at is not None), went)
+        return batch.id
+
+    def _find(self, client: Client, manifest: Manifest, batch_id: str) -> Batch:
+        try:
+            return client.batch(batch_id)
+        except NotFoundError as error:
+            raise ManifestError(
+                f"{self._path.name} was sent to {manifest.batches[batch_id].url} as batch {batch_id}, which "
+                f"{client.url} does not know for this key; use that server and key, or move {manifest.path} away to "
+                "send it anew"
+            ) from error
+
+
+def _count(path: Path, mask_suffix: str) -> int:
+    """Return about how many pairs there are. Raises :class:`UsageError` for what is no ZIP file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if _counts(name)]
+            for name in names:
+                if PurePosixPath(name).name.lower() == MANIFEST:
+                    return sum(bool(row.strip()) for row in archive.read(name).splitlines()) - 1
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise UsageError(f"{path} is neither a folder nor a ZIP file that can be read ({error})") from error
+    return len(pair(names, mask_suffix)[0])
+
+
+def _counts(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not (name.endswith("/") or path.name.startswith(".") or "__MACOSX" in path.parts)
+
+
+def _retried(client: Client, batch_id: str) -> Batch | None:
+    """Return the child batch of what failed or was cancelled, or None when nothing was."""
+    try:
+        return client.retry_batch(batch_id, RetryingBatch(cancelled=True))
+    except ApiError as error:
+        if error.code != "nothing_to_retry":
+            raise
+        return None

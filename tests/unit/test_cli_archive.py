@@ -1,0 +1,153 @@
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from cleanplate import client_out, connection
+from cleanplate.cli import connect, main, run
+from cleanplate.cli.manifest import NAME
+from cleanplate.cli.upload import Sending
+from tests.fake_api import FakeApi
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    api = FakeApi()
+    monkeypatch.setattr(connect, "Client", lambda _url, _key, on_wait: api.client(on_wait=on_wait))
+    monkeypatch.setattr(run, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(client_out, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
+    return api
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return packed(tmp_path / "photos.zip", *(f"{name}{end}" for name in ("a", "b", "deep/c") for end in ENDS))
+
+
+@pytest.fixture
+def erase(api: FakeApi, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    assert api
+
+    def invoke(*options: str) -> Result:
+        arguments = ["erase", str(photos), "--out", str(tmp_path / "out"), *options]
+        monkeypatch.setattr(sys, "argv", ["cleanplate", *arguments])
+        return CliRunner().invoke(main, arguments)
+
+    return invoke
+
+
+ENDS = (".jpg", "_mask.png")
+
+
+def packed(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, f"content of {name}")
+    return path
+
+
+def summary(result: Result) -> dict[str, Any]:
+    return dict(json.loads(result.stdout.splitlines()[-1]))
+
+
+def saved(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} - {NAME}
+
+
+def test_an_archive_goes_as_one_request_and_comes_back_as_a_folder(erase: Any, api: FakeApi, tmp_path: Path) -> None:
+    result = erase("--json", "--dilate", "20")
+    assert result.exit_code == 0, result.stderr
+    assert saved(tmp_path / "out") == {"a.png", "b.png", "deep/c.png"}
+    assert (summary(result)["succeeded"], summary(result)["settled_now"]) == (3, 3)
+    assert api.count("POST", "/items") == 1
+    (batch,) = api.batches.values()
+    assert batch["sealed"]
+    assert (batch["options"]["name"], batch["options"]["params"]["dilate_pixels"]) == ("photos", 20)
+
+
+def test_a_rerun_sends_and_downloads_nothing(erase: Any, api: FakeApi) -> None:
+    erase()
+    result = erase("--json")
+    assert (result.exit_code, summary(result)["settled_now"]) == (0, 0)
+    assert (api.count("POST", "/items"), sorted(api.downloaded)) == (1, ["a", "b", "deep/c"])
+
+
+def test_other_params_or_another_archive_make_a_batch_of_their_own(erase: Any, api: FakeApi, photos: Path) -> None:
+    erase()
+    erase("--dilate", "20")
+    packed(photos, *(f"{name}{end}" for name in ("a", "b", "new") for end in ENDS))
+    assert erase("--dilate", "20").exit_code == 0
+    assert len(api.batches) == 3
+    assert all(batch["sealed"] for batch in api.batches.values())
+
+
+@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("where", ["/items", "/seal"])
+def test_an_interrupt_at_any_moment_is_resumed_into_the_same_batch(
+    erase: Any, api: FakeApi, tmp_path: Path, where: str, *, served: bool
+) -> None:
+    def interrupt(request: httpx.Request) -> None:
+        if request.url.path.endswith(where):
+            raise KeyboardInterrupt
+
+    setattr(api, "after" if served else "before", interrupt)
+    result = erase()
+    assert result.exit_code == 130
+    assert "resume with: cleanplate erase" in result.stderr
+    api.before = api.after = lambda _: None
+    assert erase().exit_code == 0
+    assert len(api.batches) == 1
+    assert sorted(api.uploaded) == ["a", "b", "deep/c"]
+    assert saved(tmp_path / "out") == {"a.png", "b.png", "deep/c.png"}
+
+
+def test_what_is_refused_fails_and_what_is_no_item_is_only_told(erase: Any, api: FakeApi, photos: Path) -> None:
+    packed(photos, *(f"{name}{end}" for name in ("a", "b") for end in ENDS), "alone.jpg")
+    api.refuse = {"b"}
+    for _ in range(2):
+        result = erase("--json")
+        assert result.exit_code == 1
+        assert (summary(result)["succeeded"], summary(result)["failed"]) == (1, 1)
+        assert [one["item"] for one in summary(result)["unpaired"]] == ["alone.jpg"]
+        assert "1 items were refused:" in result.stderr
+
+
+def test_what_is_no_archive_or_has_no_pairs_is_a_usage_error(erase: Any, api: FakeApi, photos: Path) -> None:
+    packed(photos, "a.jpg", "__MACOSX/a_mask.png", "b_mask.png")
+    assert erase().exit_code == 2
+    photos.write_bytes(b"PK no archive")
+    result = erase()
+    assert (result.exit_code, api.requests) == (2, [])
+    assert "neither a folder nor a ZIP file" in result.stderr
+
+
+def test_the_rows_of_a_manifest_count(erase: Any, photos: Path) -> None:
+    with zipfile.ZipFile(photos, "w") as archive:
+        archive.writestr("a.jpg", b"image")
+        archive.writestr("Manifest.csv", "image,mask\n")
+    assert erase().exit_code == 2
+
+
+def test_an_archive_that_another_server_has_is_not_silently_sent_again(erase: Any, api: FakeApi) -> None:
+    erase()
+    api.batches.clear()
+    result = erase()
+    assert result.exit_code == 2
+    assert "move" in result.stderr
+    assert api.count("POST", "/items") == 1
+
+
+def test_how_far_it_has_been_sent_is_told_in_words() -> None:
+    sending = Sending("bat_1", "photos.zip", pairs=3, size=4_000_000)
+    assert sending.words() == "sending photos.zip: 0 of 4 MB"
+    sending.tell(3_000_000)
+    assert sending.words() == "sending photos.zip: 3 of 4 MB"
+    sending.tell(4_000_000)
+    assert sending.words() == "photos.zip is being checked and taken in"
