@@ -33,22 +33,22 @@ def batch(client: Client) -> str:
     return client.seal(made.id).id
 
 
-def told(stream_: Stream, seen: list[str | None], names: list[str]) -> bool:
-    seen += [job.custom_id for job in stream_.look()]
+def told(followed: Stream, seen: list[str | None], names: list[str]) -> bool:
+    seen += [job.custom_id for job in followed.look()]
     return seen == names
 
 
 def test_jobs_are_told_as_they_end_without_a_look_at_any_list(api: FakeApi, client: Client) -> None:
     api.finish = lambda job: job["custom_id"] < "2"
-    stream_ = Stream(client, client.batch(batch(client)))
+    followed = Stream(client, client.batch(batch(client)))
     seen: list[str | None] = []
-    wait_until(lambda: told(stream_, seen, NAMES[:2]))
-    wait_until(lambda: told(stream_, seen, NAMES[:2]) and stream_.batch.counts.succeeded == 2)
-    assert not stream_.over
+    wait_until(lambda: told(followed, seen, NAMES[:2]))
+    wait_until(lambda: told(followed, seen, NAMES[:2]) and followed.batch.counts.succeeded == 2)
+    assert not followed.over
     api.finish = lambda _: True
-    wait_until(lambda: told(stream_, seen, NAMES))
-    wait_until(lambda: told(stream_, seen, NAMES) and stream_.over)
-    assert stream_.batch.status == "completed"
+    wait_until(lambda: told(followed, seen, NAMES))
+    wait_until(lambda: told(followed, seen, NAMES) and followed.over)
+    assert followed.batch.status == "completed"
     assert api.count("GET", "/jobs") == 0
 
 
@@ -77,9 +77,9 @@ def test_a_line_that_breaks_is_taken_up_after_what_it_told(api: FakeApi, client:
         return httpx.Response(200, stream=Cut(f"{first}\n\nevent: jo".encode()))
 
     api.before = break_in_the_middle
-    stream_ = Stream(client, client.batch(batch(client)))
+    followed = Stream(client, client.batch(batch(client)))
     seen: list[str | None] = []
-    wait_until(lambda: told(stream_, seen, NAMES) and stream_.over)
+    wait_until(lambda: told(followed, seen, NAMES) and followed.over)
     assert listened == [None, "1", "2", "3"]
     assert api.count("GET", "/jobs") == 0
 
@@ -96,22 +96,22 @@ def test_a_batch_whose_lines_tell_nothing_is_looked_at_instead(api: FakeApi, cli
 
     api.finish = lambda job: job["custom_id"] < "2"
     api.before = tell_once
-    stream_ = Stream(client, client.batch(batch(client)))
+    followed = Stream(client, client.batch(batch(client)))
     seen: list[str | None] = []
-    wait_until(lambda: told(stream_, seen, NAMES[:2]))
-    wait_until(lambda: told(stream_, seen, NAMES[:2]) and api.count("GET", "/events") == 1 + client_out.CUTS_IN_A_ROW)
+    wait_until(lambda: told(followed, seen, NAMES[:2]))
+    wait_until(lambda: told(followed, seen, NAMES[:2]) and api.count("GET", "/events") == 1 + client_out.CUTS_IN_A_ROW)
     api.finish = lambda _: True
-    wait_until(lambda: told(stream_, seen, NAMES) and stream_.over)
+    wait_until(lambda: told(followed, seen, NAMES) and followed.over)
     assert api.count("GET", "/events") == 1 + client_out.CUTS_IN_A_ROW
 
 
 def test_a_batch_that_is_deleted_while_it_is_listened_to_is_told(api: FakeApi, client: Client) -> None:
     api.finish = lambda _: False
-    stream_ = Stream(client, client.batch(batch(client)))
+    followed = Stream(client, client.batch(batch(client)))
     wait_until(lambda: api.count("GET", "/events"))
     api.batches.clear()
     with pytest.raises(NotFoundError):
-        wait_until(stream_.look)
+        wait_until(followed.look)
 
 
 def test_what_no_event_tells_is_asked_for_now_and_then(
@@ -119,6 +119,6 @@ def test_what_no_event_tells_is_asked_for_now_and_then(
 ) -> None:
     monkeypatch.setattr(stream, "REFRESH_SECONDS", 0.0)
     api.finish = lambda _: False
-    stream_ = Stream(client, client.batch(batch(client)))
+    followed = Stream(client, client.batch(batch(client)))
     api.held = "budget"
-    wait_until(lambda: stream_.look() == [] and stream_.batch.held == "budget")
+    wait_until(lambda: followed.look() == [] and followed.batch.held == "budget")
