@@ -23,14 +23,14 @@ class Stream(Follower):
     def __init__(self, client: Client, batch: Batch) -> None:
         super().__init__(client, batch)
         self._heard: SimpleQueue[Job | Counts | Batch | Exception] = SimpleQueue()
-        self._comes = True
+        self._streaming = True
         self._due = time.monotonic() + REFRESH_SECONDS
         threading.Thread(target=self._listen, daemon=True).start()
 
     def look(self) -> list[Job]:
         """Return the jobs that were told of since the last look."""
         found: list[Job] = []
-        while self._comes and (told := self._next()):
+        while self._streaming and (told := self._next()):
             match told:
                 case Job():
                     found += [told] if self._is_news(told) else []
@@ -39,10 +39,10 @@ class Stream(Follower):
                 case Batch():
                     self.batch, self.over = told, True
                 case ClientError():
-                    self._comes = False
+                    self._streaming = False
                 case Exception():
                     raise told
-        if not self._comes:
+        if not self._streaming:
             return found + super().look()
         if not self.over and time.monotonic() >= self._due:
             self._due = time.monotonic() + REFRESH_SECONDS
