@@ -95,7 +95,7 @@ class Story:
     def name(self, items: Sequence[Item]) -> str:
         """Make a batch of ``items``, which importers fetch; what is answered with 202 is acknowledged."""
         with self._stack.client() as client:
-            batch = client.create_batch_of(items, BatchOptions()).id
+            batch = client.create_batch_of(items, BatchOptions(reuse=False)).id
         self._batches.append(batch)
         self._acknowledged.update(str(item.custom_id) for item in items)
         return batch
