@@ -1,5 +1,6 @@
 """Those that follow a twin, whatever happens to it and to them, one after the other and all at once."""
 
+import json
 import random
 import threading
 from collections import Counter
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, delete, func, select, update
 from cleanplate import cancel, db, deletion, ids, jobs, reuse
 from cleanplate.ids import Kind
 from cleanplate.jobs import Change
-from cleanplate.models import Attempt, Base, Job
+from cleanplate.models import Attempt, Base, Delivery, Job
 from cleanplate.reuse import Newcomer
 from cleanplate.states import GOING, TERMINAL, InFlight, State
 from cleanplate.storage import StoreUnavailable
@@ -128,6 +129,23 @@ def test_more_than_a_page_of_twins_ends_with_one_result_and_one_of_them_after_th
     assert {state(id_) for id_ in others} == {State.SUCCEEDED}
     assert {row(id_).result_key for id_ in others} == {f"results/{others[0]}.png"}
     assert [row(id_).cost_credits for id_ in others] == [5.0] + [0.0] * 11
+
+
+def test_receivers_hear_of_what_is_reused_as_of_any_success_and_once_of_the_batch() -> None:
+    with db.transaction() as tx:
+        rows.deaf_endpoint(tx)
+        batch_id = rows.batch(tx, 3)
+    first, *others = (come(batch_id=batch_id) for _ in range(3))
+    end(first)
+    see_to()
+    see_to()
+    with db.transaction() as tx:
+        told = {row.subject_id: row for row in tx.scalars(select(Delivery))}
+        assert tx.scalar(select(func.count()).select_from(Delivery)) == 4
+    assert {told[id_].event_type for id_ in others} == {"job.succeeded"}
+    assert {json.loads(told[id_].body)["data"]["result"]["reused_from"] for id_ in others} == {first}
+    batch = json.loads(told[batch_id].body)["data"]
+    assert (told[batch_id].event_type, batch["reused"], batch["cost_credits"]) == ("batch.completed", 2, 5.0)
 
 
 def test_while_the_store_is_away_they_wait_and_nobody_is_paid(

@@ -1,5 +1,7 @@
-"""A folder that is sent twice, and a batch of one pair ten times: the upstream's ledger says what was paid."""
+"""A folder that is sent twice, and a batch of one pair ten times, whose conveyor is killed: what the ledger says."""
 
+import os
+import signal
 from pathlib import Path
 
 from cleanplate.resources import BatchOptions
@@ -16,7 +18,7 @@ def test_a_folder_that_is_sent_twice_and_a_pair_that_is_sent_ten_times_are_paid_
     folder, first, second, third = (tmp_path / name for name in ("photos", "first", "second", "third"))
     linked(folder, {path.stem: path for path in photos[:PHOTOS]})
     copies = linked(tmp_path / "copies", {f"copy {number}": photos[PHOTOS] for number in range(COPIES)})
-    with stack(tmp_path / "data", slots=4, latency=0.5, fast=True) as running, running.client() as client:
+    with stack(tmp_path / "data", slots=4, latency=1.0, fast=True) as running, running.client() as client:
         told = [finish(running.erase(folder, out, reuse=True))[-1] for out in (first, second)]
         assert [summary["cost_credits"] for summary in told] == [PRICE * PHOTOS, 0.0]
         assert running.paid() == PHOTOS
@@ -27,6 +29,8 @@ def test_a_folder_that_is_sent_twice_and_a_pair_that_is_sent_ten_times_are_paid_
         for chunk in chunks(copies):
             client.add_items(batch_id, chunk)
         client.seal(batch_id)
+        eventually(lambda: running.rows("SELECT id FROM jobs WHERE state = 'inflight'"))
+        os.killpg(running.pid("conveyor"), signal.SIGKILL)
         eventually(lambda: client.batch(batch_id).finished_at)
         batch = client.batch(batch_id)
         assert (batch.counts.succeeded, batch.reused, batch.cost_credits) == (COPIES, COPIES - 1, PRICE)
