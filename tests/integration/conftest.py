@@ -1,5 +1,6 @@
 """A migrated database, empty for each test, and the settings and messages of the process under test."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from cleanplate.models import Base
 from cleanplate.storage import Store, open_store
 from tests import web
 from tests.api import Api, configured, serving
+from tests.s3 import make_bucket, s3_environment, s3_server
 from tests.servers import fresh_database
+from tests.stores import BUCKET
 from tests.upstream import Upstream
 from worker import conveyor
 
@@ -140,3 +143,26 @@ def tenant_id(client: httpx.Client) -> str:
         key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
     assert key is not None
     return key.tenant_id
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 over the wire, with a bucket."""
+    with s3_server() as url:
+        make_bucket(url, BUCKET)
+        yield url
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty store there."""
+    for name, value in s3_environment(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/test-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """An empty directory store."""
+    open_store((tmp_path / "objects").as_uri()).prepare()
+    return tmp_path / "objects"
