@@ -280,7 +280,7 @@ def test_an_answer_that_comes_when_the_try_was_made_again_only_stands_in_the_boo
     receiver.answer = web.says(500)
     tries.make()
     with db.transaction() as tx:
-        deliveries.settle(tx, Tried(late, Delivered(204), 40.0))
+        deliveries.settle(tx, [Tried(late, Delivered(204), 40.0)])
     assert (row(delivery_id).state, row(delivery_id).last_status) == ("pending", 500)
     assert [(one.number, one.status, one.duration_ms) for one in attempts(delivery_id)] == [
         (1, 204, 40_000),

@@ -96,16 +96,14 @@ class Traps:
     def _wrap_moves(self) -> None:
         from cleanplate import jobs
 
-        really = jobs.apply
+        really = jobs._follow_up
 
-        def apply(tx: Any, changes: Any, **kwargs: Any) -> set[str]:
-            wishes = list(changes)
-            moved: set[str] = really(tx, wishes, **kwargs)
-            for state in {change.target for change in wishes if change.job_id in moved}:
+        def follow_up(tx: Any, moved: Any) -> None:
+            really(tx, moved)
+            for state in {now.state for now in moved.values()}:
                 self._around(tx, f"before-{state}", f"after-{state}")
-            return moved
 
-        jobs.apply = apply
+        jobs._follow_up = follow_up
 
     def _wrap_tries(self) -> None:
         from worker import deliveries
@@ -120,7 +118,8 @@ class Traps:
 
         def settle(tx: Any, tried: Any) -> None:
             settle_really(tx, tried)
-            self._around(tx, "before-told")
+            if tried:
+                self._around(tx, "before-told")
 
         deliveries.begin, deliveries.settle = begin, settle
 
