@@ -1,5 +1,6 @@
 """A signed POST a delivery, to a real receiver that knows nothing but its secret and Standard Webhooks."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp.web import StreamResponse
 from cryptography.fernet import Fernet
 from sqlalchemy import delete, func, select, update
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -162,6 +164,25 @@ def test_a_receiver_that_never_answers_is_tried_again(receiver: web.Site, monkey
     delivery_id = delivery(receiver.url)
     tries.make()
     assert row(delivery_id).last_error == "no answer (ReadTimeout)"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_receiver_that_drips_does_not_hold_a_try_for_longer_than_one_that_is_silent(
+    receiver: web.Site, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(notify, "TIMEOUT_SECONDS", 0.4)
+
+    async def drips(request: Any) -> Any:
+        response = StreamResponse(status=status)
+        await response.prepare(request)
+        while True:
+            await response.write(b".")
+            await asyncio.sleep(0.05)
+
+    receiver.answer = drips
+    delivery_id = delivery(receiver.url)
+    tries.make()
+    assert (row(delivery_id).state, row(delivery_id).last_error) == ("pending", "no answer (ReadTimeout)")
 
 
 def test_a_receiver_may_ask_for_more_time(receiver: web.Site) -> None:
