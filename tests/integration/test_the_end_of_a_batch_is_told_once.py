@@ -72,5 +72,6 @@ def race(*, sealed: bool) -> tuple[str, list[str]]:
         job_ids = rows.jobs(tx, JOBS, State.INFLIGHT, batch_id=batch_id)
     shares = [job_ids[n : n + 6] for n in range(0, JOBS, JOBS // RACERS)]
     racers = [lambda share=share: end(*share) for share in shares]
-    at_once(racers + ([] if sealed else [lambda: seal(batch_id)]))
+    at_once(racers + [lambda: seal(batch_id)] * (0 if sealed else 2))
+    seal(batch_id)  # who comes late ends nothing
     return batch_id, job_ids
