@@ -105,6 +105,16 @@ def test_while_receivers_hang_the_others_hear_and_each_that_hangs_is_asked_for_l
             wait(all_of(endpoint, "delivered"))
 
 
+def test_two_notifiers_send_nothing_twice() -> None:
+    with web.serving(web.says(204)) as site, running(), running():
+        endpoints = [receiver(f"{site.url}/{number}") for number in range(4)]
+        for endpoint in endpoints:
+            publish(endpoint, 20)
+        for endpoint in endpoints:
+            wait(all_of(endpoint, "delivered"))
+    assert len(site.requests) == len({request.headers["webhook-id"] for request in site.requests}) == 80
+
+
 def test_one_that_fails_is_asked_once_and_then_rests_and_all_it_missed_comes_when_it_is_well() -> None:
     with web.serving(web.says(500)) as site, running():
         endpoint = receiver(site.url)
