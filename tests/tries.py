@@ -15,5 +15,4 @@ def make() -> None:
         letters = deliveries.begin(tx, Lanes().allot(deliveries.due(tx), 0.0))
     tried = [Tried(letter, notify.deliver(letter), SECONDS) for letter in letters]
     with db.transaction() as tx:
-        for one in tried:
-            deliveries.settle(tx, one)
+        deliveries.settle(tx, tried)

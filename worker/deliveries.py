@@ -2,10 +2,11 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -139,53 +140,65 @@ def _begin() -> Select[Any]:
     return select(*begun.c, booked.c.began_at).join(booked, booked.c.delivery_id == begun.c.delivery_id)
 
 
-def settle(tx: Transaction, tried: Tried) -> None:
-    """Write what a try came to into the books, and what follows from it for the delivery and the endpoint.
+def settle(tx: Transaction, tried: Sequence[Tried]) -> None:
+    """Write what tries came to into the books, and what follows from it for the deliveries and their endpoints.
 
     A delivery that was tried again meanwhile, because we were so late, or that has ended, is left as it is.
     """
-    letter, outcome = tried.letter, tried.outcome
-    detail = outcome.detail if isinstance(outcome, Undelivered) else None
-    its = (DeliveryAttempt.delivery_id == letter.delivery_id, DeliveryAttempt.number == letter.number)
-    book = {"duration_ms": round(tried.seconds * 1000), "status": outcome.status, "error": detail}
-    tx.execute(update(DeliveryAttempt).where(*its).values(answer=outcome.answer, **book))
-    said = {"last_status": outcome.status, "last_error": detail}
-    if detail:
-        log.warning("%s to %s: %s (try %s)", letter.delivery_id, letter.endpoint_id, detail, letter.number)
-    match outcome:
-        case Delivered():
-            tx.execute(_still(letter).values(state="delivered", delivered_at=func.now(), **said))
-            tx.execute(_endpoint(letter, failing=True).values(failing_since=None))
-        case Undelivered(gone=True):
-            tx.execute(_still(letter).values(state="failed", **said))
-            endpoints.disable(tx, letter.endpoint_id, GONE)
-        case Undelivered():
-            wait = None if letter.nth > len(SCHEDULE) else pause(letter.nth, outcome.retry_after)
-            after = {"state": "failed"} if wait is None else {"due_at": func.now() + wait}
-            tx.execute(_still(letter).values(**after, **said))
-            _count_failure(tx, letter)
-        case _:
-            assert_never(outcome)
+    if not tried:
+        return
+    connection = tx.connection()
+    connection.execute(_book(), [_written(one) for one in tried])
+    delivered = [one for one in tried if isinstance(one.outcome, Delivered)]
+    if delivered:
+        connection.execute(_arrive(), [{**_key(one), "last_status": one.outcome.status} for one in delivered])
+        failing = (Endpoint.id.in_({one.letter.endpoint_id for one in delivered}), Endpoint.failing_since.is_not(None))
+        tx.execute(update(Endpoint).where(*failing).values(failing_since=None))
+    for one in tried:
+        if isinstance(one.outcome, Undelivered):
+            _settle_failure(tx, one.letter, one.outcome)
 
 
-def _still(letter: Letter) -> Update:
+def _key(tried: Tried) -> dict[str, Any]:
+    return {"its_id": tried.letter.delivery_id, "its_number": tried.letter.number}
+
+
+def _written(tried: Tried) -> dict[str, Any]:
+    outcome = tried.outcome
+    error = outcome.detail if isinstance(outcome, Undelivered) else None
+    said = {"status": outcome.status, "error": error, "answer": outcome.answer}
+    return {**_key(tried), "duration_ms": round(tried.seconds * 1000), **said}
+
+
+@lru_cache(maxsize=1)
+def _book() -> Update:
+    """Return the statement that writes the columns it is given into the books of many tries."""
+    its = (DeliveryAttempt.delivery_id == bindparam("its_id"), DeliveryAttempt.number == bindparam("its_number"))
+    return update(DeliveryAttempt).where(*its)
+
+
+@lru_cache(maxsize=1)
+def _arrive() -> Update:
+    delivered = {"state": "delivered", "delivered_at": func.now(), "last_error": None}
+    return _still(bindparam("its_id"), bindparam("its_number")).values(**delivered)
+
+
+def _still(delivery_id: Any, number: Any) -> Update:
     """Return the update of the delivery, if this try is its newest and nothing has ended it."""
-    return update(Delivery).where(Delivery.id == letter.delivery_id, PENDING, Delivery.tries == letter.number)
+    return update(Delivery).where(Delivery.id == delivery_id, PENDING, Delivery.tries == number)
 
 
-def _endpoint(letter: Letter, *, failing: bool) -> Update:
-    """Return the update of the endpoint, if it is failing, or is not: mostly there is nothing to write."""
-    since = Endpoint.failing_since
-    return update(Endpoint).where(Endpoint.id == letter.endpoint_id, since.is_not(None) if failing else since.is_(None))
-
-
-def _count_failure(tx: Transaction, letter: Letter) -> None:
-    tx.execute(_endpoint(letter, failing=False).values(failing_since=letter.began_at))
-    dead = select(Endpoint.id).where(
-        Endpoint.id == letter.endpoint_id, Endpoint.failing_since < func.now() - FAILING_LONGEST
-    )
-    if tx.scalar(dead):
-        endpoints.disable(tx, letter.endpoint_id, DEAD)
+def _settle_failure(tx: Transaction, letter: Letter, outcome: Undelivered) -> None:
+    log.warning("%s to %s: %s (try %s)", letter.delivery_id, letter.endpoint_id, outcome.detail, letter.number)
+    over = outcome.gone or letter.nth > len(SCHEDULE)
+    after = {"state": "failed"} if over else {"due_at": func.now() + pause(letter.nth, outcome.retry_after)}
+    said = {"last_status": outcome.status, "last_error": outcome.detail}
+    tx.execute(_still(letter.delivery_id, letter.number).values(**after, **said))
+    its = Endpoint.id == letter.endpoint_id
+    tx.execute(update(Endpoint).where(its, Endpoint.failing_since.is_(None)).values(failing_since=letter.began_at))
+    dead = Endpoint.failing_since < func.now() - FAILING_LONGEST
+    if outcome.gone or tx.scalar(select(Endpoint.id).where(its, dead)):
+        endpoints.disable(tx, letter.endpoint_id, GONE if outcome.gone else DEAD)
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

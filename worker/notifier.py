@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS: Final = 0.5
 AWAY_SECONDS: Final = 0.5
 RESTS: Final = 3
-"""For so many times as long as a turn took nothing is looked for: the database has other work, too."""
+"""For so many times as long as the last look took nothing is looked for: the database has other work, too."""
 DRAIN_SECONDS: Final = 25.0
 
 bell: Final = threading.Event()
@@ -47,6 +47,7 @@ class Notifier(threading.Thread):
         self._ended: SimpleQueue[Tried] = SimpleQueue()
         self._unwritten: list[Tried] = []
         self._until: float | None = None
+        self._looked_seconds = 0.0
 
     def end(self) -> None:
         """Begin nothing new, wait for the tries under way, and write what they came to."""
@@ -60,7 +61,6 @@ class Notifier(threading.Thread):
         while not self._is_over():
             bell.wait(IDLE_SECONDS)
             bell.clear()
-            began = time.monotonic()
             try:
                 self._turn()
             except db.AWAY as error:
@@ -69,7 +69,7 @@ class Notifier(threading.Thread):
             except BaseException as error:
                 self._on_death(error)
                 raise
-            time.sleep(min(RESTS * (time.monotonic() - began), IDLE_SECONDS))
+            time.sleep(min(RESTS * self._looked_seconds, IDLE_SECONDS))
 
     def _is_over(self) -> bool:
         if self._until is None:
@@ -79,9 +79,10 @@ class Notifier(threading.Thread):
     def _turn(self) -> None:
         self._take_back()
         with db.transaction() as tx:
-            for tried in self._unwritten:
-                deliveries.settle(tx, tried)
+            deliveries.settle(tx, self._unwritten)
+            began = time.monotonic()
             waiting = [] if self._until else deliveries.due(tx)
+            self._looked_seconds = time.monotonic() - began
             letters = deliveries.begin(tx, self._lanes.allot(waiting, time.monotonic()))
         self._unwritten.clear()
         for letter in letters:

@@ -1,5 +1,6 @@
 """A signed POST a delivery, to a real receiver that knows nothing but its secret and Standard Webhooks."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp.web import StreamResponse
 from cryptography.fernet import Fernet
 from sqlalchemy import delete, func, select, update
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -164,6 +166,25 @@ def test_a_receiver_that_never_answers_is_tried_again(receiver: web.Site, monkey
     assert row(delivery_id).last_error == "no answer (ReadTimeout)"
 
 
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_receiver_that_drips_does_not_hold_a_try_for_longer_than_one_that_is_silent(
+    receiver: web.Site, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(notify, "TIMEOUT_SECONDS", 0.4)
+
+    async def drips(request: Any) -> Any:
+        response = StreamResponse(status=status)
+        await response.prepare(request)
+        while True:
+            await response.write(b".")
+            await asyncio.sleep(0.05)
+
+    receiver.answer = drips
+    delivery_id = delivery(receiver.url)
+    tries.make()
+    assert (row(delivery_id).state, row(delivery_id).last_error) == ("pending", "no answer (ReadTimeout)")
+
+
 def test_a_receiver_may_ask_for_more_time(receiver: web.Site) -> None:
     receiver.answer = web.says(503, retry_after="900")
     delivery_id = delivery(receiver.url)
@@ -280,7 +301,7 @@ def test_an_answer_that_comes_when_the_try_was_made_again_only_stands_in_the_boo
     receiver.answer = web.says(500)
     tries.make()
     with db.transaction() as tx:
-        deliveries.settle(tx, Tried(late, Delivered(204), 40.0))
+        deliveries.settle(tx, [Tried(late, Delivered(204), 40.0)])
     assert (row(delivery_id).state, row(delivery_id).last_status) == ("pending", 500)
     assert [(one.number, one.status, one.duration_ms) for one in attempts(delivery_id)] == [
         (1, 204, 40_000),

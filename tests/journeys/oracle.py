@@ -17,7 +17,7 @@ from cleanplate.items import Item
 from cleanplate.resources import BatchOptions, Job
 from cleanplate.states import TERMINAL
 from tests.journeys.harness import Stack, all_jobs, chunks
-from tests.journeys.sabotage import STORING
+from tests.journeys.sabotage import role
 from tests.journeys.stalls import Event, Kill, after_kills, after_outages
 from tests.servers import wait_until
 
@@ -132,7 +132,7 @@ class Story:
         for window in windows:
             for struck in self._stack.traps.glob(f"{window}.*"):
                 died = struck.lstat().st_ctime  # the instant of the renaming
-                self._kills.append(Kill(died, int(struck.suffix[1:]), "finalizer" if window in STORING else "conveyor"))
+                self._kills.append(Kill(died, int(struck.suffix[1:]), role(window)))
                 struck.unlink()
 
     # -- hearing -------------------------------------------------------------------------------------------------------

@@ -1,14 +1,12 @@
 """PostgreSQL is killed in mid-batch and away for a while: the intake says so, and what was acknowledged goes on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from cleanplate.local import postgres
 from tests.journeys.oracle import Begin, Story, eventually
+from tests.journeys.outages import postgres_away
 
 
 @pytest.mark.chaos(9)
@@ -20,7 +18,7 @@ def test_answers_on_the_wire_are_kept_and_every_picture_is_paid_once(
     story.upload(photos)
     for share in (0.25, 0.5, 0.75) if long else (0.25,):
         eventually(lambda share=share: story.paid() >= share * len(photos), 60)
-        with _away(story):
+        with postgres_away(story):
             eventually(lambda: _intake(story).status_code == httpx.codes.SERVICE_UNAVAILABLE)
             assert int(_intake(story).headers["retry-after"]) > 0
     figures = story.end()
@@ -34,18 +32,3 @@ def _intake(story: Story) -> httpx.Response:
     return httpx.post(
         f"{running.url}/v1/batches", headers=headers, files={"options": (None, '{"seal": false}')}, timeout=30
     )
-
-
-@contextmanager
-def _away(story: Story) -> Iterator[None]:
-    """Kill PostgreSQL and keep it from starting again."""
-    running = story.stack.running
-    cluster = running.data_dir / "postgres"
-    cluster.rename(running.data_dir / "postgres.away")
-    assert story.kill("postgres")
-    try:
-        yield
-    finally:
-        (running.data_dir / "postgres.away").rename(cluster)
-        eventually(lambda: postgres.answers(running.environment["DATABASE_URL"]), 60)
-        story.disturb()

@@ -1,0 +1,40 @@
+"""Taking a server away from a running stack, and giving it back."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cleanplate.local import postgres, redis
+from tests.journeys.oracle import Story, eventually
+
+
+@contextmanager
+def redis_away(story: Story) -> Iterator[None]:
+    """Kill Redis, keep it from starting again, and give it back empty."""
+    data = story.stack.running.data_dir
+    (data / "redis.conf").rename(data / "redis.away")
+    assert story.kill("redis")
+    eventually(lambda: story.stack.running.supervisor.pid("redis") is None)
+    shutil.rmtree(data / "redis")
+    (data / "redis").mkdir()
+    try:
+        yield
+    finally:
+        (data / "redis.away").rename(data / "redis.conf")
+        eventually(lambda: redis.answers(story.stack.running.environment["REDIS_URL"]), 60)
+        story.disturb()
+
+
+@contextmanager
+def postgres_away(story: Story) -> Iterator[None]:
+    """Kill PostgreSQL and keep it from starting again."""
+    running = story.stack.running
+    cluster = running.data_dir / "postgres"
+    cluster.rename(running.data_dir / "postgres.away")
+    assert story.kill("postgres")
+    try:
+        yield
+    finally:
+        (running.data_dir / "postgres.away").rename(cluster)
+        eventually(lambda: postgres.answers(running.environment["DATABASE_URL"]), 60)
+        story.disturb()
