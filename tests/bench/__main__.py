@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import photographs
-from tests.bench import archive, engine, intake, rivals, scale, whole, zipout
+from tests.bench import archive, engine, intake, rivals, scale, tenk_gaps, tenk_in, whole, zipout
 
 Figures = dict[str, Any]
 Scenario = Callable[[Path], list[Figures]]
@@ -39,6 +39,8 @@ def main() -> None:
         "intake": lambda folder: [intake.run(folder)],
         "zipout": lambda folder: [zipout.run(folder)],
         "archive": lambda folder: [archive.run(folder)],
+        "tenk-in": tenk_in.run,
+        "tenk-gaps": tenk_gaps.run,
         "scale": scale.run,
     }
     if unknown := set(given.names) - set(scenarios):

@@ -71,6 +71,14 @@ def test_a_hundred_thousand_parts_are_refused(running: Stack) -> None:
     assert code(post(running, [body], Content_Length=str(len(body)))) == (413, "too_many_files")
 
 
+def test_a_form_of_ten_thousand_pairs_is_read(running: Stack) -> None:
+    one = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\nabc\r\n'
+    parts = "".join(one % f"{number}.jpg" + one % f"{number}_mask.png" for number in range(10_000))
+    told = post(running, [parts.encode(), f"--{BOUNDARY}--\r\n".encode()])
+    assert code(told) == (422, "no_valid_items")
+    assert told.json()["errors"][0]["code"] == "unsupported_media_type"
+
+
 @pytest.mark.parametrize("whole_head", [True, False])
 def test_a_client_that_stops_sending_is_told_so(running: Stack, *, whole_head: bool) -> None:
     address = urlsplit(running.running.url)
