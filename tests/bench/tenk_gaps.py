@@ -29,11 +29,11 @@ GAP: LiteralString = """
 """
 
 
-def _on(state: str, method: str, path: str) -> Callable[[Intake], Call]:
-    """Return a call about a batch of jobs in this state."""
+def _on(rows: Callable[[Stack, int, bytes, bytes], str], method: str, path: str) -> Callable[[Intake], Call]:
+    """Return a call about a batch of such jobs."""
 
     def prepare(to: Intake) -> Call:
-        batch_id = tenk_rows.batch(to.running, to.items, state, to.images[0], to.mask)
+        batch_id = rows(to.running, to.items, to.images[0], to.mask)
         return lambda: to.http.request(method, f"/v1/batches/{batch_id}{path}").raise_for_status().text
 
     return prepare
@@ -41,10 +41,10 @@ def _on(state: str, method: str, path: str) -> Callable[[Intake], Call]:
 
 CALLS = {
     "nothing": lambda _: lambda: "",
-    "cancel": _on("queued", "POST", "/cancel"),
-    "seal": _on("queued", "POST", "/seal"),
-    "retry": _on("failed", "POST", "/retry"),
-    "delete": _on("failed", "DELETE", ""),
+    "cancel": _on(tenk_rows.waiting, "POST", "/cancel"),
+    "seal": _on(tenk_rows.waiting, "POST", "/seal"),
+    "retry": _on(tenk_rows.failed, "POST", "/retry"),
+    "delete": _on(tenk_rows.failed, "DELETE", ""),
     "atomic ZIP": tenk_in.atomic_archive,
 }
 
@@ -55,7 +55,7 @@ def run(folder: Path, items: int = ITEMS) -> list[dict[str, Any]]:
         headers = {"Authorization": f"Bearer {running.running.api_key}"}
         with httpx.Client(base_url=running.running.url, headers=headers, timeout=600) as http:
             to = Intake(running, http, "", items)
-            others = tenk_rows.batch(running, OTHERS, "queued", to.images[0], to.mask)
+            others = tenk_rows.waiting(running, OTHERS, to.images[0], to.mask)
             return [{"call": f"{name}, {items} jobs", **_measured(to, others, way(to))} for name, way in CALLS.items()]
 
 

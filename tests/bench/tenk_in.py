@@ -140,7 +140,7 @@ def buckets(to: Intake) -> Call:
 
 
 def retry(to: Intake) -> Call:
-    failed = tenk_rows.batch(to.running, to.items, "failed", to.images[0], to.mask)
+    failed = tenk_rows.failed(to.running, to.items, to.images[0], to.mask)
     return lambda: to.post(f"/{failed}/retry", json={"params": {"dilate_pixels": 20}})
 
 
