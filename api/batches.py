@@ -16,9 +16,10 @@ from api.errors import Problem, findings, invalid, not_found
 from api.forms import Form
 from api.idempotency import Once
 from api.intake import Source
+from api.itemwise import Sent, SentBatch
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, cut, of_batch, of_tenant
-from api.remote import MultipartOrBatch, MultipartOrItems, Sent, SentBatch
+from api.remote import MultipartOrBatch, MultipartOrItems
 from cleanplate import batches, db, ids, resources, shown
 from cleanplate.items import NewBatch, NewItems
 from cleanplate.models import Batch
