@@ -60,8 +60,7 @@ def run(folder: Path, items: int = ITEMS) -> list[dict[str, Any]]:
 
 
 def _measured(to: Intake, others: str, call: Call) -> dict[str, float]:
-    pair = {"image": ("a.jpg", to.images[0]), "mask": ("a.png", to.mask)}
-    with peaks.of(to.running) as peak, _asking(to.http, others, pair) as longest:
+    with peaks.of(to.running) as peak, _asking(to, others) as longest:
         began = time.time()
         call()
         seconds = time.time() - began
@@ -81,7 +80,7 @@ def _gaps(running: Stack, began: float, ended: float) -> dict[str, float]:
 
 
 @contextmanager
-def _asking(http: httpx.Client, batch_id: str, pair: Any) -> Iterator[dict[str, float]]:
+def _asking(to: Intake, batch_id: str) -> Iterator[dict[str, float]]:
     """Call the API again and again while the block lasts; fill in how long the longest answer of each call took."""
     longest: dict[str, float] = {}
     over = threading.Event()
@@ -92,9 +91,12 @@ def _asking(http: httpx.Client, batch_id: str, pair: Any) -> Iterator[dict[str, 
         longest[name] = max(longest.get(name, 0.0), time.monotonic() - began)
 
     def ask() -> None:
-        while not over.wait(0.1):
-            timed("answer about a batch", lambda: http.get(f"/v1/batches/{batch_id}"))
-            timed("intake of a job", lambda: http.post("/v1/jobs", files=pair))
+        for image in to.images:
+            if over.wait(0.1):
+                return
+            pair = {"image": ("a.jpg", image), "mask": ("a.png", to.mask)}
+            timed("answer about a batch", lambda: to.http.get(f"/v1/batches/{batch_id}"))
+            timed("intake of a job", lambda pair=pair: to.http.post("/v1/jobs", files=pair))
 
     asking = threading.Thread(target=ask)
     asking.start()
