@@ -14,7 +14,7 @@ from api import intake, remote
 from api.errors import Problem, findings, not_found, shortened, translate
 from api.intake import Checked, Source, Stored, Upload
 from api.remote import Remote
-from cleanplate import batches, db
+from cleanplate import batches, db, holding
 from cleanplate.models import Batch, Job
 from cleanplate.resources import BatchOptions, Rejection
 
@@ -84,6 +84,8 @@ def check(source: Source | None, items: Sequence[Item], rejected: Sequence[Rejec
 
 def insert(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: BatchOptions, to: Admitted) -> None:
     """Write the jobs of a batch whose row is locked. In parts, since rows of ten thousand jobs fill the memory."""
+    if len(taken) > PAGE and isinstance(taken[0], Stored):
+        holding.line_up_later(tx, row)
     for start in range(0, len(taken), PAGE):
         part = taken[start : start + PAGE]
         stored = [one for one in part if isinstance(one, Stored)]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 
 from api import admission, examples, idempotency, incoming, intake, quote, receivers, remote
 from api.admission import Admitted, Item
@@ -16,12 +16,13 @@ from api.errors import Problem, findings, invalid, not_found
 from api.forms import Form
 from api.idempotency import Once
 from api.intake import Source
+from api.itemwise import Sent, SentBatch
 from api.links import BaseUrl
-from api.listing import BatchFilters, JobFilters, filtered, page
-from api.remote import MultipartOrBatch, MultipartOrItems, Sent, SentBatch
+from api.listing import BatchFilters, JobFilters, cut, of_batch, of_tenant
+from api.remote import MultipartOrBatch, MultipartOrItems
 from cleanplate import batches, db, ids, resources, shown
 from cleanplate.items import NewBatch, NewItems
-from cleanplate.models import Batch, Job
+from cleanplate.models import Batch
 from cleanplate.quoted import Quote
 from cleanplate.resources import Accepted, BatchOptions, Page, Rejection
 from cleanplate.states import Hold
@@ -157,9 +158,9 @@ def seal_batch(who: Authenticated, batch_id: str) -> resources.Batch:
 @router.get("", responses=example(200, "One page, newest first.", examples.BATCH_PAGE) | answers(400))
 def list_batches(who: Authenticated, wanted: Annotated[BatchFilters, Query()]) -> Page[resources.Batch]:
     """List your batches, newest first."""
-    mine = filtered(select(Batch).where(Batch.tenant_id == who.tenant_id, Batch.deleted_at.is_(None)), Batch, wanted)
+    mine = of_tenant(Batch, who.tenant_id, wanted)
     with db.transaction() as tx:
-        rows, cursor = page(tx, mine, Batch, wanted, newest_first=True)
+        rows, cursor = cut(tx.scalars(mine).all(), wanted)
         return Page(data=batches.page(tx, rows), next_cursor=cursor)
 
 
@@ -177,10 +178,10 @@ def list_batch_jobs(
     who: Authenticated, batch_id: str, wanted: Annotated[JobFilters, Query()], base: BaseUrl
 ) -> Page[resources.Job]:
     """List a batch's jobs in the order in which they came."""
-    its = filtered(select(Job).where(Job.batch_id == batch_id, Job.deleted_at.is_(None)), Job, wanted)
+    its = of_batch(batch_id, wanted)
     with db.transaction() as tx:
         admission.find(tx, who.tenant_id, batch_id)
-        rows, cursor = page(tx, its, Job, wanted, newest_first=False)
+        rows, cursor = cut(tx.scalars(its).all(), wanted)
     return Page(data=[shown.job(row, base) for row in rows], next_cursor=cursor)
 
 

@@ -59,7 +59,7 @@ def list_webhook_deliveries(
     """List what was to be sent to a receiver in the last 30 days, newest first."""
     with db.transaction() as tx:
         endpoint = receivers.get(tx, who.tenant_id, endpoint_id)
-        its = filtered(select(Delivery).where(Delivery.endpoint_id == endpoint.id), Delivery, wanted)
+        its = filtered(select(Delivery).where(Delivery.endpoint_id == endpoint.id), wanted)
         rows, cursor = page(tx, its, Delivery, wanted, newest_first=True)
     return Page(data=[resource(row) for row in rows], next_cursor=cursor)
 

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from threading import BoundedSemaphore
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import func, insert, select
@@ -17,6 +16,7 @@ from api import names
 from api.errors import Problem, shortened
 from api.forms import File
 from api.store import store
+from api.turns import Turns
 from cleanplate import holding, ids, inputs
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
@@ -39,7 +39,7 @@ HARMLESS = frozenset({DUPLICATE, IGNORED})
 """Codes of items that an atomic batch goes on without: they are no picture, or are in the batch already."""
 
 _workers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="intake")
-_turn = BoundedSemaphore(AT_ONCE)  # pairs in memory at once, those of batches and single jobs in a fair mix
+_turn = Turns(AT_ONCE)  # pairs in memory at once, those of batches and single jobs in a fair mix
 
 
 class Source(Protocol):

@@ -17,7 +17,7 @@ from api.forms import Form, Multipart
 from api.idempotency import Call, Once
 from api.links import BaseUrl
 from api.listening import Exchange
-from api.listing import JobFilters, filtered, page
+from api.listing import JobFilters, cut, of_tenant
 from api.store import store
 from cleanplate import db, resources, shown
 from cleanplate.items import CUSTOM_ID_LENGTH, METADATA_BYTES
@@ -137,9 +137,9 @@ def _create(who: Caller, sent: Form, once: Call, response: Response, base: str) 
 @router.get("", responses=example(200, "One page, newest first.", examples.JOB_PAGE) | answers(400))
 def list_jobs(who: Authenticated, wanted: Annotated[JobFilters, Query()], base: BaseUrl) -> Page[resources.Job]:
     """List your jobs, newest first."""
-    mine = filtered(select(Job).where(Job.tenant_id == who.tenant_id, Job.deleted_at.is_(None)), Job, wanted)
+    mine = of_tenant(Job, who.tenant_id, wanted)
     with db.transaction() as tx:
-        rows, cursor = page(tx, mine, Job, wanted, newest_first=True)
+        rows, cursor = cut(tx.scalars(mine).all(), wanted)
     return Page(data=[shown.job(row, base) for row in rows], next_cursor=cursor)
 
 

@@ -9,15 +9,16 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import from_json
 from sqlalchemy import Text, any_, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from api.errors import Problem, invalid
+from api.errors import Problem
 from api.forms import Form, multipart
+from api.itemwise import Given, NoItem, Sent, SentBatch, read
 from cleanplate import buckets, ids, inputs, outbound, settings
 from cleanplate.db import Transaction
-from cleanplate.items import ITEMS_MOST, Item, Source
+from cleanplate.items import Item, Source
 from cleanplate.models import Batch, Job, JobEvent, Upload
 from cleanplate.resources import BatchOptions, Rejection
 from cleanplate.states import State
@@ -28,41 +29,13 @@ UPLOAD_KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
-class NoItem:
-    """What came in the place of an item, by what is wrong with it."""
-
-    detail: str
-
-
-def _item(given: Any) -> Item | NoItem:
-    """Judge one item at a time, as it comes out of the JSON: ten thousand as they came are never there together."""
-    try:
-        return Item.model_validate(given)
-    except ValidationError as error:
-        words = (f"{'/'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:3])
-        return NoItem("; ".join(words))
-
-
-class Sent(BaseModel):
-    """The body of a call, its items judged each for itself."""
-
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-
-    items: list[Annotated[Item | NoItem, PlainValidator(_item)]] = Field(max_length=ITEMS_MOST)
-
-
-class SentBatch(Sent):
-    """The same with the options of a batch."""
-
-    options: BatchOptions = Field(default_factory=BatchOptions)
-
-
-@dataclass(frozen=True, slots=True)
 class Remote:
     """An item that can be imported, as far as it can be known here."""
 
     item: Item
     name: str
+    metadata: bytes
+    """As JSON."""
 
     @property
     def custom_id(self) -> str | None:
@@ -97,16 +70,10 @@ async def _body(request: Request, model: type[Sent]) -> AsyncIterator[Any]:
             async for form in forms:
                 yield form
         return
-    try:
-        sent = await run_in_threadpool(model.model_validate_json, await request.body())
-    except ValidationError as error:
-        if any(found["type"] == "json_invalid" for found in error.errors()):
-            raise Problem(400, "malformed_body", "The body is not the JSON it should be.") from None
-        raise invalid(error) from None
-    yield sent
+    yield await run_in_threadpool(read, model, await request.body())
 
 
-def find(tx: Transaction, tenant_id: str, items: Sequence[Item | NoItem]) -> tuple[list[Remote], list[Rejection]]:
+def find(tx: Transaction, tenant_id: str, items: Sequence[Given | NoItem]) -> tuple[list[Remote], list[Rejection]]:
     """Return the items that can be imported, as far as is known, and why others cannot. Uploads are kept for longer."""
     found, rejected = _read(items)
     uploads = _keep_uploads(tx, tenant_id, {id_ for one in found for id_ in one.uploads})
@@ -116,15 +83,16 @@ def find(tx: Transaction, tenant_id: str, items: Sequence[Item | NoItem]) -> tup
     return [one for one in found if one.uploads <= uploads], rejected
 
 
-def _read(items: Sequence[Item | NoItem]) -> tuple[list[Remote], list[Rejection]]:
+def _read(items: Sequence[Given | NoItem]) -> tuple[list[Remote], list[Rejection]]:
     taken: list[Remote] = []
     rejected: list[Rejection] = []
     seen: set[str | None] = set()
-    for number, item in enumerate(items):
+    for number, given in enumerate(items):
         name = f"items/{number}"
-        if isinstance(item, NoItem):
-            rejected.append(Rejection(item=name, code="validation_failed", detail=item.detail))
+        if isinstance(given, NoItem):
+            rejected.append(Rejection(item=name, code="validation_failed", detail=given.detail))
             continue
+        item = given.item
         name = item.custom_id or name
         try:
             _check(item, seen)
@@ -132,7 +100,7 @@ def _read(items: Sequence[Item | NoItem]) -> tuple[list[Remote], list[Rejection]
             rejected.append(Rejection(item=name, code=refusal.code, detail=refusal.detail))
         else:
             seen.add(item.custom_id)
-            taken.append(Remote(item, name))
+            taken.append(Remote(item, name, given.metadata))
     return taken, rejected
 
 
@@ -186,7 +154,7 @@ def _row(one: Remote, options: BatchOptions, batch: Batch, position: int, now: d
         batch_id=batch.id,
         position=position,
         custom_id=item.custom_id,
-        meta=item.metadata,
+        meta=from_json(one.metadata),
         params=options.params.model_dump() | item.params.model_dump(exclude_unset=True),
         **inputs.keys(job_id),
         sources={name: source.model_dump(exclude_none=True) for name, source in item.sources.items()},

@@ -65,6 +65,8 @@ def retry_batch(
         tx.add(child)
         tx.flush()
         for page in _pages(tx, batch_id, how):
+            if len(page) == PAGE:
+                holding.line_up_later(tx, child)
             _insert(tx, page, how, child)
             child.total += len(page)
         if not child.total:

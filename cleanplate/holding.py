@@ -1,13 +1,16 @@
 """Jobs that are held, so that nothing claims them: the rest of a canary, or of a batch at its budget.
 
-A held job has no place in its tenant's line: it gets one when it is released, page by page, by the request that asks
-for it and then by the sweep. The wish is a column of the batch (``Batch.hold``), so it survives whoever took it.
+So are, for a moment, very many that are written at once. A held job has no place in its tenant's line: it gets one when
+it is released, page by page, by the request that asks for it and then by the sweep. The wish is a column of the batch
+(``Batch.hold``), so it survives whoever took it.
 
 Locks are taken as intake does, batch before tenant, and of the jobs only those that nobody else holds.
 """
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import starmap
 from typing import Final
 
@@ -23,14 +26,16 @@ from cleanplate.states import Hold, State
 PAGE: Final = 100
 """Jobs that are released or held in one transaction."""
 REASON: Final = "held until its batch is released"
+AT_ONCE_SECONDS: Final = 2.0
+"""How long whoever wrote very many releases them itself; the sweep goes on with the rest."""
 HELD: Final = frozenset({State.HELD})
 
 
 def going(batch: Batch | None, count: int) -> int:
-    """Return how many of the next ``count`` jobs of ``batch`` may go; the others are held for its canary."""
-    if batch is None or batch.hold != Hold.CANARY:
+    """Return how many of the next ``count`` jobs of ``batch`` may go; the others are held for its canary or release."""
+    if batch is None or batch.hold not in {Hold.CANARY, Hold.RELEASE}:
         return count
-    canary: int = batch.options["canary"]
+    canary: int = batch.options["canary"] if batch.hold == Hold.CANARY else 0
     return min(count, max(0, canary - batch.total))
 
 
@@ -39,6 +44,22 @@ def places(tx: Transaction, tenant_id: str, batch: Batch | None, newcomers: Sequ
     count = going(batch, len(newcomers))
     beyond = [Place(State.HELD, because=REASON)] * (len(newcomers) - count)
     return reuse.places(tx, tenant_id, batch, newcomers[:count]) + beyond
+
+
+def line_up_later(tx: Transaction, batch: Batch) -> None:
+    """Hold the jobs that ``tx`` writes next into ``batch``, whose row is locked; release them when it has committed.
+
+    For thousands in one transaction: turns are given out under the lock of the tenant's row, and all else that the
+    tenant sends would wait for the commit.
+    """
+    if batch.hold is None:
+        batch.hold = Hold.RELEASE
+        tx.after_commit(partial(_carry_on_if_possible, batch.id))
+
+
+def _carry_on_if_possible(batch_id: str) -> None:
+    with suppress(*db.AWAY):
+        carry_on(batch_id, AT_ONCE_SECONDS)
 
 
 def is_beyond(batch: Batch | None, position: int) -> bool:

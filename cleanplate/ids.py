@@ -25,6 +25,9 @@ def new(kind: Kind) -> str:
     return f"{kind}_{uuid_utils.uuid7().hex}"
 
 
-def least(kind: Kind, at: datetime) -> str:
-    """Return what sorts before every id of ``kind`` that is made at this time or later, by the maker's clock."""
-    return f"{kind}_{max(0, int(at.timestamp() * 1000)):012x}"
+def least(kind: Kind, at: datetime, *, plus_seconds: float = 0.0) -> str:
+    """Return what sorts before every id of ``kind`` that is made at this time or later, by the maker's clock.
+
+    A UUIDv7 begins with 48 bits of milliseconds since 1970 (RFC 9562).
+    """
+    return f"{kind}_{max(0, int((at.timestamp() + plus_seconds) * 1000)):012x}"

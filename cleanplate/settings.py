@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         "may not trickle for longer.",
     )
     max_request_files: int = Field(
-        2000, ge=2, alias="CLEANPLATE_MAX_REQUEST_FILES", description="Most files in one request."
+        20_000, ge=2, alias="CLEANPLATE_MAX_REQUEST_FILES", description="Most files in one request."
     )
     rate_limit: int = Field(
         12_000,

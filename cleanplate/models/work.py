@@ -7,9 +7,25 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInte
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cleanplate.models.base import CLOCK, EMPTY, NOTHING, NOW, Base, names
-from cleanplate.states import GOING, HOLDS_SLOT, LEASED, PROCESSING, Hold, InFlight, State
+from cleanplate.states import (
+    GOING,
+    HOLDS_SLOT,
+    LEASED,
+    PROCESSING,
+    TERMINAL,
+    Hold,
+    InFlight,
+    State,
+    Status,
+    states_of,
+)
 
 UNSEEN = (State.IMPORTING, State.FAILED, State.CANCELLED)
+LISTED = "deleted_at IS NULL"
+WAITING = text(f"state IN {names(*states_of(Status.QUEUED))} AND {LISTED}")
+ENDED = text(f"state IN {names(*TERMINAL)} AND {LISTED}")
+ERRORS = text(f"error_code IS NOT NULL AND {LISTED}")
+"""What the indexes of lists hold, see :mod:`api.listing`: each transition writes only those whose rows it changes."""
 
 
 class Batch(Base):
@@ -49,7 +65,7 @@ class Batch(Base):
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint(f"cancelling IN {names(*InFlight)}", name="cancelling"),
         CheckConstraint(f"hold IN {names(*Hold)}", name="hold"),
-        Index("ix_batches_tenant", "tenant_id", "id"),
+        Index("ix_batches_tenant", "tenant_id", "id", postgresql_where=text(LISTED)),
         Index("ix_batches_budget", "id", postgresql_where=text("budget_credits IS NOT NULL AND finished_at IS NULL")),
         Index("ix_batches_hold", "id", postgresql_where=text("hold IN ('budget', 'release') AND finished_at IS NULL")),
         Index("ix_batches_line", "tenant_id", "finish_tag", postgresql_where=text("finished_at IS NULL")),
@@ -172,7 +188,18 @@ class Job(Base):
         Index("ix_jobs_ready_due", "due_at", postgresql_where=text("state = 'ready'")),
         Index("ix_jobs_batch_processing", "batch_id", postgresql_where=text(f"state IN {names(*PROCESSING)}")),
         Index("ix_jobs_batch", "batch_id", "id"),
-        Index("ix_jobs_tenant", "tenant_id", "id"),
+        Index("ix_jobs_tenant", "tenant_id", "id", postgresql_where=text(LISTED)),
+        Index("ix_jobs_tenant_waiting", "tenant_id", "id", postgresql_where=WAITING),
+        Index("ix_jobs_tenant_ended", "tenant_id", "state", "id", postgresql_where=ENDED),
+        Index("ix_jobs_tenant_errors", "tenant_id", "error_code", "id", postgresql_where=ERRORS),
+        Index(
+            "ix_jobs_tenant_custom_id",
+            *("tenant_id", "custom_id", "id"),
+            postgresql_where=text(f"custom_id IS NOT NULL AND {LISTED}"),
+        ),
+        Index("ix_jobs_batch_waiting", "batch_id", "id", postgresql_where=WAITING),
+        Index("ix_jobs_batch_ended", "batch_id", "state", "id", postgresql_where=ENDED),
+        Index("ix_jobs_batch_errors", "batch_id", "error_code", "id", postgresql_where=ERRORS),
         Index("uq_jobs_parent", "parent_id", unique=True, postgresql_where=text("parent_id IS NOT NULL")),
         Index("uq_jobs_custom_id", "batch_id", "custom_id", unique=True),
         Index("ix_jobs_ended", "tenant_id", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),

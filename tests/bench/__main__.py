@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import photographs
-from tests.bench import archive, engine, intake, rivals, scale, webhooks, whole, zipout
+from tests.bench import archive, engine, intake, rivals, scale, tenk_gaps, tenk_in, tenk_out, webhooks, whole
 
 Figures = dict[str, Any]
 Scenario = Callable[[Path], list[Figures]]
@@ -37,9 +37,11 @@ def main() -> None:
         "engine-500x5": lambda folder: [engine.run(folder, jobs=5000, slots=500, latency=5.0, stored=False)],
         "engine-2000x10": lambda folder: [engine.run(folder, jobs=12000, slots=2000, latency=10.0, stored=False)],
         "intake": lambda folder: [intake.run(folder)],
-        "zipout": lambda folder: [zipout.run(folder)],
         "archive": lambda folder: [archive.run(folder)],
         "webhooks": webhooks.run,
+        "tenk-in": tenk_in.run,
+        "tenk-out": tenk_out.run,
+        "tenk-gaps": tenk_gaps.run,
         "scale": scale.run,
     }
     if unknown := set(given.names) - set(scenarios):

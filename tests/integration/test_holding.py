@@ -137,5 +137,7 @@ def test_of_a_canary_only_what_is_beyond_it_is_held_whenever_it_comes() -> None:
     row.total = 5
     assert holding.going(row, 4) == 0
     row.hold = Hold.RELEASE
+    assert holding.going(row, 4) == 0
+    row.hold = None
     assert holding.going(row, 4) == 4
     assert holding.going(None, 1) == 1

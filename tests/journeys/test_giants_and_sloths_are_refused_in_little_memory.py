@@ -71,6 +71,36 @@ def test_a_hundred_thousand_parts_are_refused(running: Stack) -> None:
     assert code(post(running, [body], Content_Length=str(len(body)))) == (413, "too_many_files")
 
 
+def test_a_form_of_ten_thousand_pairs_is_read(running: Stack) -> None:
+    one = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\nabc\r\n'
+    parts = "".join(one % f"{number}.jpg" + one % f"{number}_mask.png" for number in range(10_000))
+    told = post(running, [parts.encode(), f"--{BOUNDARY}--\r\n".encode()])
+    assert code(told) == (422, "no_valid_items")
+    assert told.json()["errors"][0]["code"] == "unsupported_media_type"
+
+
+ROOM = 15 << 20
+LISTS = "[" + "[]," * (ROOM // 3) + "0]"
+SOURCES = '"image": {"url": "https://example.com/a"}, "mask": {"url": "https://example.com/b"}'
+BOMBS = {
+    "one item": '{"items": [{' + SOURCES + ', "metadata": {"x": ' + LISTS + "}}]}",
+    "very many items": '{"items": ' + LISTS + "}",
+    "options": '{"items": [], "options": {"name": ' + LISTS + "}}",
+    "names": '{"items": [], ' + ", ".join(f'"{number}": 0' for number in range(ROOM // 14)) + "}",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_json_of_very_many_values_is_refused(running: Stack, bomb: str) -> None:
+    assert code(post(running, [bomb.encode()], Content_Type="application/json"))[0] in {400, 422}
+
+
+def test_metadata_of_very_many_values_are_taken(running: Stack) -> None:
+    item = "{" + SOURCES + ', "metadata": {"x": [' + "[]," * 450 + "0]}}"
+    body = '{"options": {"seal": false}, "items": [' + ",".join([item] * 10_000) + "]}"
+    assert post(running, [body.encode()], Content_Type="application/json").status_code == 202
+
+
 @pytest.mark.parametrize("whole_head", [True, False])
 def test_a_client_that_stops_sending_is_told_so(running: Stack, *, whole_head: bool) -> None:
     address = urlsplit(running.running.url)
