@@ -8,9 +8,13 @@ from tests.journeys.oracle import Begin
 
 RETRY_AFTER_SECONDS = 1
 LIMITED = {"where": "submit", "what": "status", "code": 429, "probability": 0.5}
+# An instant of a transaction is that of its beginning; of two that begin together, the one that gives slots may have the
+# lock of the slots first. The event is written under that lock: who begins later sees what the refusal has said.
 TOO_SOON = """
-    SELECT count(*) FROM attempts refused JOIN attempts next
-    ON next.sent_at > refused.answered_at AND next.sent_at < refused.answered_at + interval '1 second'
+    SELECT count(*) FROM attempts refused
+    JOIN job_events told ON told.job_id = refused.job_id AND told.state = 'claimed' AND told.reason LIKE '%(429)'
+        AND told.at BETWEEN refused.answered_at AND refused.answered_at + interval '1 second'
+    JOIN attempts next ON next.sent_at > told.at AND next.sent_at < refused.answered_at + interval '1 second'
     WHERE refused.detail LIKE '%(429)'
 """
 
