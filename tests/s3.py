@@ -42,7 +42,7 @@ def s3_server() -> Iterator[str]:
 
 def make_bucket(endpoint: str, name: str) -> None:
     """Make a bucket on the server."""
-    httpx.put(f"{endpoint}/{name}", trust_env=False).raise_for_status()
+    httpx.put(f"{endpoint}/{name}", trust_env=False, timeout=60).raise_for_status()
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:

@@ -39,7 +39,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         for name, value in s3_environment(endpoint).items():
             patch.setenv(name, value)
         for name, content in (("mug.jpg", image()), ("mug_mask.png", MASK)):
-            httpx.put(f"{endpoint}/photos/{name}", content=content, trust_env=False).raise_for_status()
+            httpx.put(f"{endpoint}/photos/{name}", content=content, trust_env=False, timeout=60).raise_for_status()
         with stack(tmp_path_factory.mktemp("stack") / "data", latency=0.2, fast=True, **allowed) as started:
             yield started
 
@@ -150,7 +150,7 @@ def _program(path: Path, module: str) -> None:
 def test_every_example_works(running: Stack, elsewhere: str, folder: Path, document: Path, curl: str) -> None:
     if not Path(curl).is_file():
         _program(folder / ".venv" / "bin" / "curl", "tests.curl")
-    shown = Shown(running)
+    shown, ran = Shown(running), 0
     blocks = guide.blocks(document)
     preamble = next((block.text for block in blocks if block.language == "python"), "")
     for block in blocks:
@@ -159,9 +159,10 @@ def test_every_example_works(running: Stack, elsewhere: str, folder: Path, docum
         text = text.replace('"cp_..."', f'"{os.environ["CLEANPLATE_API_KEY"]}"')
         if block.language == "sh":
             for command in commands(text):
-                _run_command(command, shown, f"{document.name}:{block.line}")
+                ran += _run_command(command, shown, f"{document.name}:{block.line}")
         elif block.language == "python" and curl == CURLS[0]:
             _run_python(preamble, text, shown, f"{document.name}:{block.line}")
+    assert ran >= 8
 
 
 def commands(text: str) -> Iterator[str]:
@@ -178,10 +179,11 @@ def commands(text: str) -> Iterator[str]:
             command = ""
 
 
-def _run_command(command: str, shown: Shown, where: str) -> None:
+def _run_command(command: str, shown: Shown, where: str) -> bool:
+    """Run a command that a newcomer would run here, which has to succeed; return whether it is one."""
     name = command.split(maxsplit=1)[0]
     if name in NOT_RUN:
-        return
+        return False
     assert name in RUN, f"{where}: {name} is neither run nor known to be left out"
     command = command.replace("https://.../the url of the answer", shown.seen.get("url", ""))
     if re.search(r"\b[a-z]{3}_\.\.\.", command):
@@ -193,6 +195,7 @@ def _run_command(command: str, shown: Shown, where: str) -> None:
         shown.seen[kind] = id_
     if found := re.search(r'"url": ?"(https?://[^"]+/uploads/[^"]+)"', done.stdout):
         shown.seen["url"] = found[1]
+    return True
 
 
 def _run_python(preamble: str, text: str, shown: Shown, where: str) -> None:
