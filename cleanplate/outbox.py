@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, Select, false, func, insert, select, true
 
 from cleanplate import ids, queue, settings, shown
 from cleanplate.db import Transaction
 from cleanplate.models import Batch, Delivery, Endpoint, Job, Listener, ListenerEvent
+from cleanplate.models.base import NOTHING
 
 KEPT: Final = timedelta(days=30)
 """How long deliveries are kept, with their attempts."""
@@ -27,27 +28,23 @@ class Told(NamedTuple):
 
     type: str
     data: dict[str, Any]
-    endpoints: Sequence[Row[Any]]
-    listeners: Sequence[Row[str, str]]
+    receivers: Sequence[Row[Any]]
 
 
 def jobs_ended(tx: Transaction, finals: Sequence[Job]) -> None:
     """Write ``job.succeeded``, ``job.failed`` or ``job.cancelled`` for whoever listens to each of ``finals``."""
     tenants = {job.tenant_id for job in finals}
-    listeners = _listeners(tx, tenants)
-    if not listeners and not tx.scalar(select(Endpoint.id).where(Endpoint.tenant_id.in_(tenants), HEARS).limit(1)):
+    if not tx.scalar(select(_of_endpoints(tenants).exists() | _of_listeners(tenants).exists())):
         return
     named = select(Batch.id, Batch.endpoint_id).where(Batch.id.in_({job.batch_id for job in finals if job.batch_id}))
     of_batch = {row.id: row.endpoint_id for row in tx.execute(named)}
-    endpoints = _endpoints(tx, tenants, {*of_batch.values(), *(job.endpoint_id for job in finals)})
+    receivers = _receivers(tx, tenants, {*of_batch.values(), *(job.endpoint_id for job in finals)})
     told = []
     for job in finals:
         kind, its_own = f"job.{job.state}", {job.endpoint_id, of_batch.get(job.batch_id)}
-        receivers = [one for one in endpoints if one.tenant_id == job.tenant_id and _hears(one, kind, its_own)]
-        streams = [one for one in listeners if one.tenant_id == job.tenant_id]
-        if receivers or streams:
-            data = shown.job(job, settings.get().links_url).model_dump(mode="json")
-            told.append(Told(kind, data, receivers, streams))
+        its = [one for one in receivers if one.tenant_id == job.tenant_id and _hears(one, kind, its_own)]
+        if its:
+            told.append(Told(kind, shown.job(job, settings.get().links_url).model_dump(mode="json"), its))
     _write(tx, told)
 
 
@@ -65,29 +62,35 @@ def publish(
     ``data`` is a thin Job or Batch without bytes. All deliveries of one event share its id, which receivers see as
     ``webhook-id``. The endpoint ``but`` does not hear of it.
     """
-    endpoints = _endpoints(tx, {tenant_id}, endpoint_ids)
-    receivers = [one for one in endpoints if one.id != but and _hears(one, event_type, endpoint_ids)]
-    _write(tx, [Told(event_type, data, receivers, _listeners(tx, {tenant_id}))])
+    receivers = _receivers(tx, {tenant_id}, endpoint_ids)
+    its = [one for one in receivers if one.id != but and _hears(one, event_type, endpoint_ids)]
+    _write(tx, [Told(event_type, data, its)])
 
 
 def test(tx: Transaction, tenant_id: str, endpoint_id: str) -> str:
     """Write a ``webhook.test`` for this endpoint and for nobody else; return the id of its delivery."""
-    endpoints = [one for one in _endpoints(tx, {tenant_id}, {endpoint_id}) if one.id == endpoint_id]
+    its = [one for one in _receivers(tx, {tenant_id}, {endpoint_id}) if one.id == endpoint_id]
     data = {"id": endpoint_id, "message": "This is a test: your endpoint is reached."}
-    (delivery_id,) = _write(tx, [Told("webhook.test", data, endpoints, ())])
+    (delivery_id,) = _write(tx, [Told("webhook.test", data, its)])
     return delivery_id
 
 
-def _endpoints(tx: Transaction, tenant_ids: Collection[str], named: Iterable[str | None]) -> Sequence[Row[Any]]:
-    """Return the endpoints of these tenants, of the one-off ones only those that are named."""
+def _receivers(tx: Transaction, tenant_ids: Collection[str], named: Iterable[str | None]) -> Sequence[Row[Any]]:
+    """Return the endpoints of these tenants, of the one-off ones only those that are named, and their listeners."""
     may = (~Endpoint.one_off) | Endpoint.id.in_({id_ for id_ in named if id_})
-    found = select(Endpoint.id, Endpoint.tenant_id, Endpoint.one_off, Endpoint.events, Endpoint.enabled)
-    return tx.execute(found.where(Endpoint.tenant_id.in_(tenant_ids), HEARS, may)).all()
+    return tx.execute(_of_endpoints(tenant_ids).where(may).union_all(_of_listeners(tenant_ids))).all()
 
 
-def _listeners(tx: Transaction, tenant_ids: Collection[str]) -> Sequence[Row[str, str]]:
+def _of_endpoints(tenant_ids: Collection[str]) -> Select[str, str, bool, list[Any], bool, bool]:
+    columns = (Endpoint.id, Endpoint.tenant_id, Endpoint.one_off, Endpoint.events, Endpoint.enabled)
+    return select(*columns, false().label("asks")).where(Endpoint.tenant_id.in_(tenant_ids), HEARS)
+
+
+def _of_listeners(tenant_ids: Collection[str]) -> Select[str, str, bool, Any, bool, bool]:
+    """Return the query for who asks for events, as endpoints that hear of everything."""
+    everything = (false(), NOTHING, true(), true())
     mine = (Listener.tenant_id.in_(tenant_ids), Listener.expires_at > func.now())
-    return tx.execute(select(Listener.id, Listener.tenant_id).where(*mine)).all()
+    return select(Listener.id, Listener.tenant_id, *everything).where(*mine)
 
 
 def _hears(endpoint: Row[Any], event_type: str, named: Collection[str | None]) -> bool:
@@ -99,21 +102,22 @@ def _write(tx: Transaction, told: Iterable[Told]) -> list[str]:
     """Write what is told, hint at what is to be sent, and return the ids of the deliveries."""
     deliveries: list[dict[str, Any]] = []
     heard: list[dict[str, Any]] = []
-    for event_type, data, endpoints, listeners in told:
+    for event_type, data, receivers in told:
         said = {"type": event_type, "timestamp": datetime.now(UTC).isoformat(), "data": data}
         event = {"event_id": ids.new(ids.Kind.EVENT), "event_type": event_type, "body": to_json(said).decode()}
-        heard += [{**event, "listener_id": listener.id} for listener in listeners]
+        heard += [{**event, "listener_id": one.id} for one in receivers if one.asks]
         deliveries += [
             {
                 **event,
                 "id": ids.new(ids.Kind.DELIVERY),
-                "tenant_id": endpoint.tenant_id,
-                "endpoint_id": endpoint.id,
+                "tenant_id": one.tenant_id,
+                "endpoint_id": one.id,
                 "subject_id": data.get("id"),
-                "state": "pending" if endpoint.enabled else "failed",
-                "last_error": None if endpoint.enabled else TURNED_OFF,
+                "state": "pending" if one.enabled else "failed",
+                "last_error": None if one.enabled else TURNED_OFF,
             }
-            for endpoint in endpoints
+            for one in receivers
+            if not one.asks
         ]
     if heard:
         tx.execute(insert(ListenerEvent), heard)
