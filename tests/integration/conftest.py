@@ -1,5 +1,6 @@
 """A migrated database, empty for each test, and the settings and messages of the process under test."""
 
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,3 +167,10 @@ def directory(tmp_path: Path) -> Path:
     """An empty directory store."""
     open_store((tmp_path / "objects").as_uri()).prepare()
     return tmp_path / "objects"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A socket that listens on 127.0.0.1."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
