@@ -60,11 +60,6 @@ def finalized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return here
 
 
-@pytest.fixture
-def sweeper() -> Sweeper:
-    return Sweeper(on_death=pytest.fail)
-
-
 # -- unconfirmed submits -----------------------------------------------------------------------------------------------
 
 

@@ -18,11 +18,6 @@ pytestmark = pytest.mark.usefixtures("database")
 DAY = 24 * 3600
 
 
-@pytest.fixture
-def sweeper() -> Sweeper:
-    return Sweeper(on_death=pytest.fail)
-
-
 def put(store: Store, directory: Path, key: str, *, age_seconds: float = 2 * DAY) -> str:
     store.put(key, b"x", media_type="image/png")
     long_ago = time.time() - age_seconds
