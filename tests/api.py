@@ -1,5 +1,6 @@
 """The API as a real server on a socket, and what all of its answers have in common."""
 
+import os
 import secrets
 import socket
 import threading
@@ -67,8 +68,9 @@ class Api:
     objects: Path
 
     def stored(self) -> set[str]:
-        """Return the keys of all objects."""
-        return {path.relative_to(self.objects).as_posix() for path in self.objects.rglob("*") if path.is_file()}
+        """Return the keys of all objects, also while some are deleted."""
+        found = (Path(folder, name) for folder, _, names in os.walk(self.objects) for name in names)
+        return {path.relative_to(self.objects).as_posix() for path in found}
 
     def client(self, scope: Scope = Scope.WRITE) -> httpx.Client:
         """Return a client with a fresh key of a tenant of its own."""

@@ -4,7 +4,7 @@ That it begins is committed before the first object goes, so no retry takes inpu
 between leaves rows that name objects which are gone, and those are purged again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ from sqlalchemy.orm import InstrumentedAttribute
 from cleanplate import db, deletion, settings
 from cleanplate.models import Attempt, Job, JobEvent
 from cleanplate.storage import Store
-from worker.pages import until_done
 from worker.store import store
 
 PAGE: Final = 100
@@ -22,10 +21,9 @@ DAY_SECONDS: Final = 86_400.0
 INPUTS: Final = ("image_key", "mask_key", "send_image_key", "send_mask_key")
 
 
-def purge_all(ended: Callable[[], bool]) -> None:
-    """Purge page after page, see :func:`worker.pages.until_done`."""
-    days = settings.get().retention_days
-    until_done(lambda: purge(store(), days), ended, "deleted pictures stay for now")
+def purge_more() -> bool:
+    """Purge a page by the settings, as :func:`purge` does."""
+    return purge(store(), settings.get().retention_days)
 
 
 def purge(store: Store, retention_days: float | None, limit: int = PAGE) -> bool:

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
@@ -24,10 +24,11 @@ from cleanplate.outcomes import ErrorCode
 from cleanplate.states import Hold, State
 from cleanplate.storage import Store, StoreError
 from worker import budget, deliveries, importing
+from worker.aside import Aside
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.meaning import UNCONFIRMED, failed
-from worker.purge import purge_all
+from worker.purge import purge_more
 from worker.store import store
 from worker.twins import Watch
 
@@ -61,11 +62,9 @@ class Sweeper(threading.Thread):
         self._ending = threading.Event()
         self._on_death = on_death
         self._helpers = ThreadPoolExecutor(2, thread_name_prefix="finalize-here")
-        self._purger = ThreadPoolExecutor(1, thread_name_prefix="purge")  # a slow store holds up nothing else
-        self._purge: Future[None] = Future()
-        self._purge.set_result(None)
+        self._purging = Aside("purge", purge_more, "deleted pictures stay for now")
         self._purge_at = time.monotonic()
-        self._twins = Watch()
+        self._twins = Aside("twins", Watch().see_to, "who waits for a twin's result waits on")
         self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
 
     def end(self) -> None:
@@ -82,6 +81,13 @@ class Sweeper(threading.Thread):
             except BaseException as error:
                 self._on_death(error)
                 raise
+        self.close()
+
+    def close(self) -> None:
+        """Wait until what rounds have begun is over, which is soon when it was ended."""
+        for work in (self._purging, self._twins):
+            work.close()
+        self._helpers.shutdown()
 
     def _round(self) -> None:
         importing_told = queue.waiting(queue.IMPORT)
@@ -103,9 +109,9 @@ class Sweeper(threading.Thread):
             cancel.carry_on(batch_id, CANCEL_SECONDS / len(cancelling))
         for batch_id in deleting:
             deletion.carry_on(batch_id, CANCEL_SECONDS / len(deleting))
-        if self._purge.done() and time.monotonic() >= self._purge_at:
+        if time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + PURGE_EVERY_SECONDS
-            self._purge = self._purger.submit(purge_all, self._ending.is_set)
+            self._purging.begin(self._ending.is_set)
         self._twins.begin(self._ending.is_set)
         for batch_id, hold in held:
             tend = holding.carry_on if hold == Hold.RELEASE else budget.tend

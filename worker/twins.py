@@ -5,8 +5,8 @@ the last of them. When it will never be, the first of them goes to the queue, an
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from cleanplate import db, holding, jobs, order, reuse, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Job
 from cleanplate.states import State
-from worker.pages import until_done
 from worker.store import store
 
 PAGE: Final = 200
@@ -37,16 +36,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._since = time.monotonic()
-        self._watcher = ThreadPoolExecutor(1, thread_name_prefix="twins")
         self._askers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="twins-stored")
-        self._watching: Future[None] = Future()
-        self._watching.set_result(None)
-
-    def begin(self, ended: Callable[[], bool]) -> None:
-        """Begin to see to all, in a thread, so that a slow store holds up nothing else, unless it is under way."""
-        if self._watching.done():
-            meanwhile = "who waits for a twin's result waits on"
-            self._watching = self._watcher.submit(until_done, self.see_to, ended, meanwhile)
 
     def see_to(self) -> bool:
         """Move on the jobs whose twin has ended, or will never; return whether more of them may be due.

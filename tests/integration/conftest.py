@@ -1,5 +1,6 @@
 """A migrated database, empty for each test, and the settings and messages of the process under test."""
 
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.servers import fresh_database
 from tests.stores import BUCKET
 from tests.upstream import Upstream
 from worker import conveyor
+from worker.sweep import Sweeper
 
 Hints = list[tuple[str, str]]
 
@@ -166,3 +168,20 @@ def directory(tmp_path: Path) -> Path:
     """An empty directory store."""
     open_store((tmp_path / "objects").as_uri()).prepare()
     return tmp_path / "objects"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A socket that listens on 127.0.0.1."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture
+def sweeper(database: Engine) -> Iterator[Sweeper]:
+    """A sweeper that is not started; what its rounds begin beside them ends before the test's database does."""
+    assert database
+    made = Sweeper(on_death=pytest.fail)
+    yield made
+    made.end()
+    made.close()

@@ -68,7 +68,8 @@ def test_an_answer_without_a_secret_says_nothing_of_caches(client: httpx.Client)
 
 
 @pytest.mark.parametrize(
-    ("path", "allowed"), [("/v1/jobs", "GET, POST"), ("/v1/webhook-endpoints/whe_1", "DELETE, GET"), ("/livez", "GET")]
+    ("path", "allowed"),
+    [("/v1/jobs", "GET, POST"), ("/v1/webhook-endpoints/whe_1", "DELETE, GET, PATCH"), ("/livez", "GET")],
 )
 def test_a_method_that_is_not_allowed_is_told_all_that_are(api: Api, path: str, allowed: str) -> None:
     with api.anonymous() as nobody:

@@ -255,12 +255,14 @@ def test_a_batch_that_has_ended_otherwise_is_not_cancelled() -> None:
     assert whole(batch_id).cancelling is None
 
 
-def test_the_sweep_goes_on_where_whoever_took_the_wish_died(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_goes_on_where_whoever_took_the_wish_died(
+    sweeper: sweep.Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cancel, "PAGE", 4)
     monkeypatch.setattr(sweep, "CANCEL_SECONDS", 60.0)  # what a round has no time for is left to the next
     batch_id, ids = batch_of(*[State.QUEUED] * 10, *SUBMITTED)
     ask(batch_id, ABANDON)
-    sweep.Sweeper(lambda _: None)._round()
+    sweeper._round()
     states = [row(job_id).state for job_id in ids]
     assert states == ["cancelled"] * 10 + ["sending", "unconfirmed", "inflight", "cancelled"]
 

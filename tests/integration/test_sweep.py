@@ -1,11 +1,8 @@
 """What nobody works on any more is found and moved on."""
 
-import os
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +12,6 @@ from sqlalchemy.exc import OperationalError
 from cleanplate import db, jobs, leases, queue
 from cleanplate.models import Attempt, Delivery, DeliveryAttempt, Job, Worker
 from cleanplate.states import State
-from cleanplate.storage import Store, open_store
 from tests import rows
 from worker import deliveries, sweep
 from worker.flight import load_flights
@@ -62,11 +58,6 @@ def finalized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     here: list[str] = []
     monkeypatch.setattr(sweep, "finalize", here.append)
     return here
-
-
-@pytest.fixture
-def sweeper() -> Sweeper:
-    return Sweeper(on_death=pytest.fail)
 
 
 # -- unconfirmed submits -----------------------------------------------------------------------------------------------
@@ -293,58 +284,3 @@ def test_a_sweeper_that_breaks_brings_its_worker_down(monkeypatch: pytest.Monkey
     sweeper.start()
     sweeper.join(10)
     assert [type(death) for death in deaths] == [ZeroDivisionError]
-
-
-# -- objects -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = open_store((tmp_path / "objects").as_uri())
-    made.prepare()
-    return made
-
-
-def put(store: Store, directory: Path, key: str, *, age_seconds: float = 2 * DAY) -> str:
-    store.put(key, b"x", media_type="image/png")
-    long_ago = time.time() - age_seconds
-    os.utime(directory / "objects" / key, (long_ago, long_ago))
-    return key
-
-
-def test_only_objects_that_no_row_names_and_that_are_a_day_old_are_deleted(store: Store, tmp_path: Path) -> None:
-    with db.transaction() as tx:
-        known = rows.job(tx)
-    kept = [
-        put(store, tmp_path, f"inputs/{known}/image"),
-        put(store, tmp_path, f"inputs/{known}/send-mask"),
-        put(store, tmp_path, f"results/{known}.png"),
-        put(store, tmp_path, "inputs/job_young/image", age_seconds=DAY - 60),
-        put(store, tmp_path, "elsewhere/job_old/image"),
-    ]
-    put(store, tmp_path, "inputs/job_old/image")
-    put(store, tmp_path, "inputs/job_old/mask")
-    put(store, tmp_path, "results/job_old.webp")
-    assert sweep.sweep_objects(store) == 3
-    assert sorted(
-        stat.key for prefix in ("inputs/", "results/", "elsewhere/") for stat in store.list(prefix)
-    ) == sorted(kept)
-    assert sweep.sweep_objects(store) == 0
-
-
-def test_many_objects_are_swept_page_by_page(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "BATCH", 3)
-    for number in range(10):
-        put(store, tmp_path, f"inputs/job_{number}/image")
-    assert sweep.sweep_objects(store) == 10
-    assert list(store.list("inputs/")) == []
-
-
-def test_a_store_that_is_away_when_it_should_be_swept_brings_nobody_down(
-    sweeper: Sweeper, configure: Callable[..., None], tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("no directory")
-    configure(STORAGE_URL=(tmp_path / "file").as_uri())
-    sweeper._objects_at = 0.0
-    sweeper._round()
-    assert sweeper._objects_at > time.monotonic() + sweep.OBJECTS_EVERY_SECONDS / 2

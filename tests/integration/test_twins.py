@@ -26,6 +26,7 @@ from tests import rows
 from tests.threads import at_once
 from worker import purge, twins
 from worker.store import _open, store
+from worker.sweep import Sweeper
 
 PRINTS = ("print-1", "print-2")
 QUEUED, HELD = frozenset({State.QUEUED}), frozenset({State.HELD})
@@ -149,7 +150,7 @@ def test_receivers_hear_of_what_is_reused_as_of_any_success_and_once_of_the_batc
 
 
 def test_while_the_store_is_away_they_wait_and_nobody_is_paid(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = come(), come()
     end(first)
@@ -159,7 +160,8 @@ def test_while_the_store_is_away_they_wait_and_nobody_is_paid(
 
     with monkeypatch.context() as patch:
         patch.setattr(store(), "stat", away)
-        twins.Watch().see_to_all(lambda: False)
+        sweeper._twins.begin(lambda: False)
+        sweeper._twins.close()
     assert state(second) is State.FOLLOWING
     assert "the object store is away" in caplog.text
     see_to()
