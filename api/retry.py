@@ -56,9 +56,8 @@ def retry_batch(
     how = how or RetryingBatch()
     with db.transaction() as tx:
         _one_at_a_time(tx, batch_id)
-        parent = tx.scalars(
-            select(Batch).where(Batch.id == batch_id, Batch.tenant_id == who.tenant_id, Batch.deleted_at.is_(None))
-        ).first()
+        mine = select(Batch).where(Batch.id == batch_id, Batch.tenant_id == who.tenant_id, Batch.deleted_at.is_(None))
+        parent = tx.scalars(mine.with_for_update(read=True, key_share=True)).first()  # nobody deletes it meanwhile
         if parent is None:
             raise not_found("batch")
         child = _child(parent, how)

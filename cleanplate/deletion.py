@@ -35,8 +35,10 @@ def stored() -> tuple[ColumnElement[bool], ...]:
 def mark_jobs(tx: Transaction, job_ids: Collection[str]) -> None:
     """Delete jobs, all of which have ended; of the pictures only the sizes stay, which the usage counts.
 
-    What was purged because it had been kept for long enough is purged once more: there is more to forget now.
+    What was purged because it had been kept for long enough is purged once more: there is more to forget now. Takes the
+    jobs' locks in the order of their ids, as retries do.
     """
+    tx.execute(select(Job.id).where(Job.id.in_(job_ids)).order_by(Job.id).with_for_update())
     size = func.jsonb_build_object("width", Job.image["width"], "height", Job.image["height"], type_=JSONB)
     nothing: dict[str, Any] = {
         "custom_id": None,

@@ -10,12 +10,13 @@ from sqlalchemy import func, select
 
 from api import retry
 from api.store import store as api_store
-from cleanplate import db, reuse
+from cleanplate import db, deletion, reuse
 from cleanplate.models import Job
 from cleanplate.states import State
 from cleanplate.storage import StoreUnavailable
 from tests import rows
 from tests.api import problem
+from tests.threads import at_once
 from worker import purge
 
 DAYS = 30.0
@@ -95,6 +96,28 @@ def test_a_job_that_is_being_retried_keeps_its_pictures(
         child = tx.scalars(select(Job.id).where(Job.parent_id == job_id)).one()
     purge.purge(api_store(), DAYS)
     assert stored(child)
+
+
+def test_a_batch_that_is_retried_and_deleted_at_once_is_retried_whole_or_not_at_all(
+    client: httpx.Client, tenant_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "PAGE", 2)
+    monkeypatch.setattr(deletion, "PAGE", 2)
+    with db.transaction() as tx:
+        columns = {"tenant_id": tenant_id, "finished_at": func.now()}
+        batch_id = rows.batch(tx, 9, failed=9, **columns)
+    job_ids = [failed(tenant_id, days_ago=0.0, batch_id=batch_id) for _ in range(9)]
+    retried, deleted = at_once(
+        [lambda: client.post(f"/v1/batches/{batch_id}/retry"), lambda: client.delete(f"/v1/batches/{batch_id}")]
+    )
+    assert deleted.status_code == 204
+    assert retried.status_code in {202, 404}
+    while purge.purge(api_store(), None):
+        pass
+    with db.transaction() as tx:
+        children = tx.scalars(select(Job.id).where(Job.parent_id.in_(job_ids))).all()
+    assert len(children) == (9 if retried.status_code == 202 else 0)
+    assert all(stored(child) for child in children)
 
 
 def test_of_two_purges_at_once_one_deletes_what_their_jobs_share(
