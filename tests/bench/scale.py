@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from cleanplate import batches, db, jobs
+from cleanplate import batches, db, jobs, leases
 from tests import rows
 from tests.servers import fresh_database, running_postgres
 
@@ -30,7 +31,7 @@ FILL = """
 
 
 def run(folder: Path) -> list[dict[str, Any]]:
-    """Return a row of figures for each size; times are those of the whole call, rolled back."""
+    """Return a row of figures for each size; times are those of the whole call, without the commit."""
     with running_postgres(folder) as admin_url, fresh_database(admin_url) as url:
         db.migrate(url)
         engine = db.connect(url)
@@ -47,7 +48,7 @@ def run(folder: Path) -> list[dict[str, Any]]:
                 connection.execute("VACUUM ANALYZE jobs")
             there = size
             query = _times(engine, lambda tx: tx.execute(jobs.next_queued(CLAIMED)).all())
-            claim = _times(engine, lambda tx: jobs.claim(tx, "w1", CLAIMED))
+            claim = _times(engine, lambda tx: jobs.claim(tx, "w1", CLAIMED), lambda tx: leases.hand_over(tx, "w1"))
             counts = _times(engine, lambda tx: tx.execute(batches.processing([batch])).all())
             said = [("whose turn it is", query), (f"whole claim of {CLAIMED}", claim), ("live counts", counts)]
             found.append({"rows": size} | {name: value for one in said for name, value in _said(*one).items()})
@@ -55,14 +56,19 @@ def run(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _times(engine: Any, call: Callable[[db.Transaction], object]) -> list[float]:
+def _times(
+    engine: Engine, call: Callable[[db.Transaction], object], undo: Callable[[db.Transaction], object] | None = None
+) -> list[float]:
+    """Return the milliseconds of each call. They are committed: after a rollback statements are prepared anew."""
     taken = []
     for _ in range(WARM_UP + REPEATS):
-        with db.Transaction(engine) as tx:
+        with db.Transaction(engine) as tx, tx.begin():
             began = time.perf_counter()
             call(tx)
             taken.append((time.perf_counter() - began) * 1000)
-            tx.rollback()
+        if undo:
+            with db.Transaction(engine) as tx, tx.begin():
+                undo(tx)
     return taken[WARM_UP:]
 
 
