@@ -18,6 +18,8 @@ from worker.capacity import Seat, Turn
 Effect = Callable[[Transaction], None]
 Take = Callable[[list[Change], list[Effect], Mapping[str, str | None]], Awaitable[Turn]]
 
+GATHER_SECONDS: Final = 0.005
+"""How long after a turn the next one waits for more wishes: most of what a turn costs it costs for one, too."""
 LOOK_AGAIN_SECONDS: Final = 0.25
 """How soon those who wait are asked for again when nothing happened here: others free slots, and gates open."""
 
@@ -113,6 +115,7 @@ class Writer:
             except TimeoutError:
                 self._asks = True
             await self._turn()
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _turn(self) -> None:
         wishes = self._next_wishes()
