@@ -1,5 +1,6 @@
 """Servers that many tests share; each starts when the first test asks for it."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ from tests import servers
 # A property is held against inputs, not against the clock of a busy machine.
 settings.register_profile("cleanplate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cleanplate")
+
+# A shell that runs us in the background lets us ignore interrupts, and what we start would ignore them, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
