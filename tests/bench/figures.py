@@ -2,8 +2,8 @@
 
 import heapq
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -74,14 +74,18 @@ def metered(pids: Mapping[str, int], jobs: int) -> Iterator[dict[str, Any]]:
     found |= {f"memory of {name}, MB": _memory(pid) for name, pid in pids.items() if name != "simulator"}
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
+def _of_family(pid: int, figure: Callable[[psutil.Process], float]) -> float:
+    """Return the sum of a figure over a process and its children; one of these may end meanwhile."""
+    total = figure(process := psutil.Process(pid))
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            total += figure(child)
+    return total
 
 
 def _cpu(pid: int) -> float:
-    return sum(times.user + times.system for times in (process.cpu_times() for process in _family(pid)))
+    return _of_family(pid, lambda process: sum(process.cpu_times()[:2]))
 
 
 def _memory(pid: int) -> float:
-    return sum(process.memory_info().rss for process in _family(pid)) / 1e6
+    return _of_family(pid, lambda process: process.memory_info().rss) / 1e6
