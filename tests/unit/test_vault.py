@@ -66,7 +66,8 @@ def test_without_a_key_nothing_is_sealed_and_the_error_says_what_to_do(keys: Cal
 def test_a_secret_that_was_tampered_with_does_not_open_and_is_not_told(keys: Callable[..., None]) -> None:
     keys(new_key())
     sealed = vault.seal(SECRET)
-    for broken in ("", "nonsense", sealed[:-4], sealed[:20] + "A" + sealed[21:]):
+    other = "B" if sealed[20] == "A" else "A"
+    for broken in ("", "nonsense", sealed[:-4], sealed[:20] + other + sealed[21:]):
         with pytest.raises(VaultError) as caught:
             vault.open_sealed(broken)
         assert SECRET not in str(caught.value)
