@@ -73,12 +73,9 @@ def queue(store: Store, count: int = 1, **columns: Any) -> list[str]:
         return [rows.job(tx, id=id_, **columns) for id_ in job_ids]
 
 
-@contextmanager
-def carrying(
-    upstream: Upstream, store: Store, worker: str = "w1", cap: int = 4, **variables: str
-) -> Iterator[Callable[[], None]]:
-    """Run a conveyor on ``upstream`` for as long as the block lasts; see :func:`conveying`."""
-    settings = Settings(
+def reaching(upstream: Upstream, cap: int = 4, **variables: str) -> Settings:
+    """Return the settings with which a conveyor reaches ``upstream``."""
+    return Settings(
         BFL_API_KEY="the-key",
         BFL_BASE_URL=upstream.site.url,
         BFL_HOSTS="127.0.0.1",
@@ -86,7 +83,14 @@ def carrying(
         BFL_MAX_IN_FLIGHT=str(cap),
         **variables,
     )
-    with conveying(settings, store, worker) as kill:
+
+
+@contextmanager
+def carrying(
+    upstream: Upstream, store: Store, worker: str = "w1", cap: int = 4, **variables: str
+) -> Iterator[Callable[[], None]]:
+    """Run a conveyor on ``upstream`` for as long as the block lasts; see :func:`conveying`."""
+    with conveying(reaching(upstream, cap, **variables), store, worker) as kill:
         yield kill
 
 
@@ -123,8 +127,7 @@ def conveying(settings: Settings, store: Store, worker: str) -> Iterator[Callabl
             loop.call_soon_threadsafe(conveyor.drain)
         thread.join()
         soon.stop()
-        conveyor._hints.join()
-        for threads in (conveyor._threads, conveyor._loads):
+        for threads in (conveyor._threads, conveyor._loads, conveyor._hints._thread):
             threads.shutdown()
     if errors:
         raise errors[0]

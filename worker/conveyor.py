@@ -87,7 +87,6 @@ class Conveyor:
     async def run(self) -> None:
         """Carry jobs until drained. Raises whatever broke a lane."""
         self._upstreams = Upstreams(self._settings)
-        self._hints.start()
         try:
             await self._db(capacity.ensure, self._settings.upstream_accounts)
             self._latencies.recall(await self._db(capacity.learned))
@@ -95,8 +94,9 @@ class Conveyor:
             log.info("conveyor %s takes up to %s at once", self._worker, self._settings.slots)
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                lanes = [group.create_task(lane()) for lane in (self._claims, self._writer.lane, self._keeps_up)]
-                lanes += [group.create_task(lane()) for lane in (self._heartbeats, self._rescues, self._session.lane)]
+                ours = (self._claims, self._heartbeats, self._keeps_up, self._rescues)
+                parts = (self._writer.lane, self._session.lane, self._hints.lane)
+                lanes = [group.create_task(lane()) for lane in (*ours, *parts)]
                 await self._draining.wait()
                 await self._finish()
                 for lane_task in lanes:
@@ -104,7 +104,6 @@ class Conveyor:
             await self._hand_over()
         finally:
             await self._upstreams.close()
-            self._hints.end()
             for threads in (self._threads, self._loads):
                 threads.shutdown(wait=False, cancel_futures=True)
 

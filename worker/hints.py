@@ -1,7 +1,8 @@
 """Sends a conveyor's messages, on a thread of its own: a broker that hangs holds up nothing, and they go together."""
 
-import threading
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -13,30 +14,36 @@ PAUSE_SECONDS: Final = 0.05
 Send = Callable[[], object]
 
 
-class Hints(threading.Thread):
-    """The thread. What has not been sent when it ends is sent by the sweep."""
+class Hints:
+    """What is to be sent. What has not been when :meth:`lane` ends is sent by the sweep."""
 
     def __init__(self) -> None:
-        super().__init__(name="hints", daemon=True)
         self._wished: SimpleQueue[Send | None] = SimpleQueue()
-        self._ending = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hints")
 
     def send(self, call: Send) -> None:
-        """Let the thread make a call that sends a message; it must not raise."""
+        """Let the lane make a call that sends a message, on its thread; any thread may wish."""
         self._wished.put(call)
 
-    def end(self) -> None:
-        """Stop after what is being sent."""
-        self._ending.set()
-        self._wished.put(None)
+    async def lane(self) -> None:
+        """Send until cancelled. Raises what a call raises: a broker that is away is no error of a call's."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await loop.run_in_executor(self._thread, self._send_next)
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            self._wished.put(None)
+            self._thread.shutdown(wait=False)
 
-    def run(self) -> None:
-        """Send until ended."""
-        while not self._ending.is_set() and (first := self._wished.get()) is not None:
-            with queue.together():
-                for call in (first, *self._waiting()):
-                    call()
-            self._ending.wait(PAUSE_SECONDS)
+    def _send_next(self) -> None:
+        """Wait for a wish, and send all that are there by then."""
+        first = self._wished.get()
+        if first is None:
+            return
+        with queue.together():
+            for call in (first, *self._waiting()):
+                call()
 
     def _waiting(self) -> list[Send]:
         calls: list[Send] = []

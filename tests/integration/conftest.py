@@ -82,6 +82,19 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
+def broker(configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Use the broker at a URL, about which nothing is known yet."""
+
+    def use(url: str) -> None:
+        configure(REDIS_URL=url)
+        monkeypatch.setattr(queue, "app", queue.make_app())
+        monkeypatch.setattr(queue, "_muted_until", 0.0)
+        queue._redis.cache_clear()
+
+    return use
+
+
+@pytest.fixture
 def upstream() -> Iterator[Upstream]:
     """A very small upstream, listening."""
     made = Upstream()

@@ -1,7 +1,6 @@
 """What a worker does with a broker that goes away under a message."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from kombu import Consumer, Queue
 
 from cleanplate import queue
 from tests import servers
-from worker.hints import Hints
 
 
 def test_a_worker_under_whose_messages_redis_died_can_take_more(tmp_path: Path) -> None:
@@ -29,19 +27,6 @@ def test_a_worker_under_whose_messages_redis_died_can_take_more(tmp_path: Path) 
     taken[0].ack_log_error(queue.log, connection.connection_errors)
     assert channel.qos.can_consume()
     connection.release()
-
-
-@pytest.fixture
-def broker(configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Use the broker at a URL, about which nothing is known yet."""
-
-    def use(url: str) -> None:
-        configure(REDIS_URL=url)
-        monkeypatch.setattr(queue, "app", queue.make_app())
-        monkeypatch.setattr(queue, "_muted_until", 0.0)
-        queue._redis.cache_clear()
-
-    return use
 
 
 def test_who_sends_does_not_wait_for_a_broker_that_refuses(
@@ -79,20 +64,3 @@ def test_a_broker_that_dies_under_what_is_sent_together_is_left_alone_for_a_mome
         queue.send("notify", "evt_2")
     together.__exit__(None, None, None)
     assert not queue.send("notify", "evt_3")
-
-
-def test_a_conveyors_messages_are_sent_and_what_is_wished_for_meanwhile_goes_together(
-    broker: Callable[[str], None], tmp_path: Path
-) -> None:
-    with servers.running_redis(tmp_path) as url:
-        broker(url)
-        hints = Hints()
-        for number in range(5):
-            hints.send(partial(queue.send, "finalize", f"job_{number}"))
-        hints.start()
-        servers.wait_until(lambda: queue.waiting("finalize") == 5)
-        hints.send(partial(queue.send, "finalize", "job_5"))
-        servers.wait_until(lambda: queue.waiting("finalize") == 6)
-        hints.end()
-        hints.join(10.0)
-        assert not hints.is_alive()
