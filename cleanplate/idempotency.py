@@ -7,6 +7,7 @@ from sqlalchemy import Delete, ForeignKey, Index, SmallInteger, Update, delete, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cleanplate.models.base import EMPTY, NOW, Base
+from cleanplate.records import page
 
 KEPT: Final = timedelta(hours=24)
 
@@ -52,4 +53,4 @@ def forget(limit: int) -> Delete:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return delete(IdempotencyKey).where(its.in_(old))
+    return delete(IdempotencyKey).where(its.in_(page(old)))

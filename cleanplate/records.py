@@ -1,11 +1,11 @@
-"""Update many rows of one table in one statement."""
+"""Change many rows of one table in one statement."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import DateTime, Float, Text, Update, bindparam, cast, column, func, update
+from sqlalchemy import DateTime, Float, Select, Text, Update, bindparam, cast, column, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
@@ -23,6 +23,15 @@ def update_from(
     """
     statement = _statement(model, tuple(keys), tuple(sorted(rows[0])))
     tx.execute(statement.where(*where) if where else statement, {"rows": to_json(list(rows)).decode()})
+
+
+def page(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Return the query for what a limited, locking ``query`` finds, to be named in a statement that changes it.
+
+    Such a subquery may be run anew for every row that it is joined to, and lock as many more each time; this runs once.
+    """
+    found = query.cte("page")
+    return select(*found.c)
 
 
 @lru_cache(maxsize=64)

@@ -32,6 +32,7 @@ from cleanplate import endpoints, ids, outbox
 from cleanplate.db import Transaction
 from cleanplate.models import Delivery, DeliveryAttempt, Endpoint
 from cleanplate.outcomes import Delivered, NotifyOutcome, Undelivered
+from cleanplate.records import page
 from worker.lanes import OF_ENDPOINT, Waiting
 from worker.notify import SCHEDULE, Letter, pause
 
@@ -82,8 +83,8 @@ def due(tx: Transaction) -> list[Waiting]:
     """Return the endpoints that have deliveries due; those due to one that is turned off end here, a page at a time."""
     rows = tx.execute(waiting()).all()
     if off := [row.id for row in rows if not row.enabled]:
-        page = select(Delivery.id).where(*DUE, Delivery.endpoint_id.in_(off)).limit(PAGE)
-        ended = update(Delivery).where(Delivery.id.in_(page.with_for_update(skip_locked=True)))
+        free = select(Delivery.id).where(*DUE, Delivery.endpoint_id.in_(off)).limit(PAGE)
+        ended = update(Delivery).where(Delivery.id.in_(page(free.with_for_update(skip_locked=True))))
         tx.execute(ended.values(state="failed", last_error=outbox.TURNED_OFF, last_status=None))
     return [Waiting(*row[1:]) for row in rows if row.enabled]
 
@@ -214,5 +215,5 @@ def outlived() -> Delete:
     milliseconds = cast(func.extract("epoch", kept) * 1000, BigInteger)
     made_before = func.concat(f"{ids.Kind.DELIVERY}_", func.lpad(func.to_hex(milliseconds), 12, "0"))
     old = (Delivery.id < made_before, Delivery.state != literal_column("'pending'"), Delivery.due_at < kept)
-    page = select(Delivery.id).where(*old).order_by(Delivery.id).limit(literal_column(str(PAGE)))
-    return delete(Delivery).where(Delivery.id.in_(page))
+    oldest = select(Delivery.id).where(*old).order_by(Delivery.id).limit(literal_column(str(PAGE)))
+    return delete(Delivery).where(Delivery.id.in_(oldest))

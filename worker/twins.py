@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Double, Select, bindparam, func, literal_column, select, true, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from cleanplate import db, holding, jobs, order, reuse, settings
+from cleanplate import db, holding, jobs, order, records, reuse, settings
 from cleanplate.jobs import Change
 from cleanplate.models import Job
 from cleanplate.states import State
@@ -73,9 +73,9 @@ def put_off(limit: int) -> ReturningUpdate[str | None]:
     waited = func.extract("epoch", func.now() - Job.created_at)
     seconds = func.least(LATEST_SECONDS, func.greatest(SOONEST_SECONDS, waited))
     later = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-    page = select(Job.id).where(FOLLOWS, Job.due_at <= func.now()).order_by(Job.due_at)
-    these = page.limit(literal_column(str(int(limit)))).with_for_update(skip_locked=True)
-    looks = update(Job).where(Job.id.in_(these)).values(due_at=later).returning(Job.fingerprint)
+    looks_due = select(Job.id).where(FOLLOWS, Job.due_at <= func.now()).order_by(Job.due_at)
+    these = looks_due.limit(literal_column(str(int(limit)))).with_for_update(skip_locked=True)
+    looks = update(Job).where(Job.id.in_(records.page(these))).values(due_at=later).returning(Job.fingerprint)
     return looks.execution_options(synchronize_session=False)
 
 
