@@ -36,11 +36,12 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
+        self._looked = False
         self.version: Version = None
 
     def look(self, version: Version) -> None:
-        if version != self.version:
-            self.version = version
+        if version != self.version or not self._looked:
+            self._looked, self.version = True, version
             self._rung.set()
 
     async def ring(self, seconds: float) -> bool:
