@@ -61,7 +61,7 @@ def _try(check: Callable[[], str]) -> str:
 
 
 def _database() -> str:
-    with db.engine().connect() as connection:
+    with db.engine().begin() as connection:
         now = MigrationContext.configure(connection).get_current_revision()
     return "ok" if now == _head() else f"at migration {now}, not {_head()}"
 

@@ -66,6 +66,7 @@ def connect(url: str) -> Engine:
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=10,
         max_overflow=30,
+        pool_use_lifo=True,
         hide_parameters=True,
         connect_args=CONNECTION,
     )

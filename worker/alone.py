@@ -18,5 +18,5 @@ ALONE: Final = text("""
 @contextmanager
 def alone(task: str, job_id: str) -> Iterator[bool]:
     """Yield whether nobody else is at this task of the job; for no longer than ``MOST_SECONDS``."""
-    with db.engine().connect() as connection:
+    with db.engine().begin() as connection:
         yield bool(connection.scalar(ALONE, {"name": f"cleanplate.{task}.{job_id}", "most": f"{MOST_SECONDS}s"}))

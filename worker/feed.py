@@ -32,19 +32,19 @@ class Feed:
     def wanted(self, *, carried: int, waiting: int) -> int:
         """Return how many more jobs to claim: for the slots that free next, and for those that nobody has used yet.
 
-        ``carried`` jobs are the conveyor's at all, and ``waiting`` of them stand in line for a slot. It is 0 or enough
-        to be worth a transaction.
+        ``carried`` jobs are the conveyor's at all, and ``waiting`` of them stand in line for a slot. It is 0, or a
+        power of two that is worth a transaction: each number is a statement that PostgreSQL has to get to know.
         """
         ready = self._loading + waiting
         if waiting >= self._ahead:
             return 0
         unused = self._slots - (carried - ready)
         wanted = self._ahead + min(AHEAD_MOST, unused) - ready
-        return wanted if wanted >= self._ahead // 2 else 0
+        return _power_of_two(wanted) if wanted >= self._ahead // 2 else 0
 
     def singles_wanted(self) -> int:
-        """Return how many single jobs may be claimed before their turn."""
-        return max(0, seating.reserve(self._slots) - len(self._singles))
+        """Return how many single jobs may be claimed before their turn: 0 or a power of two."""
+        return _power_of_two(seating.reserve(self._slots) - len(self._singles))
 
     def took(self, jobs: Iterable[Claimed]) -> None:
         """Remember which of the jobs that were claimed are single ones."""
@@ -53,3 +53,8 @@ class Feed:
     def left(self, job_id: str) -> None:
         """Forget a job that has a slot, or is carried no more."""
         self._singles.discard(job_id)
+
+
+def _power_of_two(most: int) -> int:
+    """Return the largest one that is no more than ``most``; 0 if there is none."""
+    return 1 << most.bit_length() - 1 if most > 0 else 0
