@@ -1,46 +1,21 @@
-import json
-import sys
+"""``cleanplate erase`` of a ZIP file."""
+
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner, Result
 
-from cleanplate import client_out, connection
-from cleanplate.cli import connect, main, run
-from cleanplate.cli.manifest import NAME
 from cleanplate.cli.upload import Sending
+from tests.cli_runs import saved, told
 from tests.fake_api import FakeApi
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
-    api = FakeApi()
-    monkeypatch.setattr(connect, "Client", lambda _url, _key, on_wait: api.client(on_wait=on_wait))
-    monkeypatch.setattr(run, "TICK_SECONDS", 0.01)
-    monkeypatch.setattr(client_out, "AGAIN_SECONDS", 0.001)
-    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", 0.001)
-    return api
-
-
-@pytest.fixture
 def photos(tmp_path: Path) -> Path:
+    """An archive of three pairs."""
     return packed(tmp_path / "photos.zip", *(f"{name}{end}" for name in ("a", "b", "deep/c") for end in ENDS))
-
-
-@pytest.fixture
-def erase(api: FakeApi, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    assert api
-
-    def invoke(*options: str) -> Result:
-        arguments = ["erase", str(photos), "--out", str(tmp_path / "out"), *options]
-        monkeypatch.setattr(sys, "argv", ["cleanplate", *arguments])
-        return CliRunner().invoke(main, arguments)
-
-    return invoke
 
 
 ENDS = (".jpg", "_mask.png")
@@ -53,19 +28,11 @@ def packed(path: Path, *names: str) -> Path:
     return path
 
 
-def summary(result: Result) -> dict[str, Any]:
-    return dict(json.loads(result.stdout.splitlines()[-1]))
-
-
-def saved(out: Path) -> set[str]:
-    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} - {NAME}
-
-
 def test_an_archive_goes_as_one_request_and_comes_back_as_a_folder(erase: Any, api: FakeApi, tmp_path: Path) -> None:
     result = erase("--json", "--dilate", "20")
     assert result.exit_code == 0, result.stderr
     assert saved(tmp_path / "out") == {"a.png", "b.png", "deep/c.png"}
-    assert (summary(result)["succeeded"], summary(result)["settled_now"]) == (3, 3)
+    assert (told(result)[1]["succeeded"], told(result)[1]["settled_now"]) == (3, 3)
     assert api.count("POST", "/items") == 1
     (batch,) = api.batches.values()
     assert batch["sealed"]
@@ -75,7 +42,7 @@ def test_an_archive_goes_as_one_request_and_comes_back_as_a_folder(erase: Any, a
 def test_a_rerun_sends_and_downloads_nothing(erase: Any, api: FakeApi) -> None:
     erase()
     result = erase("--json")
-    assert (result.exit_code, summary(result)["settled_now"]) == (0, 0)
+    assert (result.exit_code, told(result)[1]["settled_now"]) == (0, 0)
     assert (api.count("POST", "/items"), sorted(api.downloaded)) == (1, ["a", "b", "deep/c"])
 
 
@@ -100,7 +67,7 @@ def test_an_interrupt_at_any_moment_is_resumed_into_the_same_batch(
     setattr(api, "after" if served else "before", interrupt)
     result = erase()
     assert result.exit_code == 130
-    assert "resume with: cleanplate erase" in result.stderr
+    assert "resume with: .venv/bin/cleanplate erase" in result.stderr
     api.before = api.after = lambda _: None
     assert erase().exit_code == 0
     assert len(api.batches) == 1
@@ -114,8 +81,8 @@ def test_what_is_refused_fails_and_what_is_no_item_is_only_told(erase: Any, api:
     for _ in range(2):
         result = erase("--json")
         assert result.exit_code == 1
-        assert (summary(result)["succeeded"], summary(result)["failed"]) == (1, 1)
-        assert [one["item"] for one in summary(result)["unpaired"]] == ["alone.jpg"]
+        assert (told(result)[1]["succeeded"], told(result)[1]["failed"]) == (1, 1)
+        assert [one["item"] for one in told(result)[1]["unpaired"]] == ["alone.jpg"]
         assert "1 items were refused:" in result.stderr
 
 

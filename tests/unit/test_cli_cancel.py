@@ -7,16 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from cleanplate.cli import connect, main, run
+from cleanplate.cli import main
 from cleanplate.resources import BatchOptions
 from tests.fake_api import FakeApi
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
-    api = FakeApi()
-    monkeypatch.setattr(connect, "Client", lambda _url, _key, on_wait: api.client(on_wait=on_wait))
-    return api
 
 
 @pytest.fixture
@@ -65,10 +58,7 @@ def test_what_is_not_there_is_a_usage_error(api: FakeApi, id_: str, words: str) 
     assert "resume" not in result.stderr
 
 
-def test_who_interrupts_erase_hears_how_to_stop_the_server_too(
-    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "TICK_SECONDS", 0.01)
+def test_who_interrupts_erase_hears_how_to_stop_the_server_too(api: FakeApi, tmp_path: Path) -> None:
     for name in ("a.jpg", "a_mask.png"):
         (tmp_path / "photos").mkdir(exist_ok=True)
         (tmp_path / "photos" / name).write_bytes(b"x")

@@ -5,14 +5,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cleanplate import settings
-from cleanplate.cli import connect, main
+from cleanplate.cli import main
 from tests.fake_api import FakeApi, problem
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApi:
-    api = FakeApi()
-    monkeypatch.setattr(connect, "Client", lambda _url, _key, on_wait: api.client(on_wait=on_wait))
+def api(api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApi:
     for name in ("DATABASE_URL", "REDIS_URL", "STORAGE_URL", "BFL_API_KEY", "BFL_API_KEYS", "CLEANPLATE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLEANPLATE_DATA_DIR", str(tmp_path))

@@ -5,16 +5,14 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from cleanplate.cli import connect, main
+from cleanplate.cli import main
 from cleanplate.resources import BatchOptions
 from tests.fake_api import FakeApi
 
 
 @pytest.fixture
-def batch_id(monkeypatch: pytest.MonkeyPatch) -> str:
-    api = FakeApi()
+def batch_id(api: FakeApi) -> str:
     api.held = "budget"
-    monkeypatch.setattr(connect, "Client", lambda _url, _key, on_wait: api.client(on_wait=on_wait))
     with api.client() as client:
         batch = client.create_batch(BatchOptions(seal=False))
         client.add_items(batch.id, [("a.jpg", b"x"), ("a_mask.png", b"x")])
