@@ -95,6 +95,19 @@ def broker(configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> C
 
 
 @pytest.fixture
+def loopback_receivers(configure: Callable[..., None]) -> None:
+    """Receivers of this machine may be reached, and secrets are sealed."""
+    configure(CLEANPLATE_ALLOW_PRIVATE_NETWORKS="127.0.0.0/8", CLEANPLATE_SECRET_KEYS=Fernet.generate_key().decode())
+
+
+@pytest.fixture
+def receiver() -> Iterator[web.Site]:
+    """A receiver of webhooks that takes whatever comes."""
+    with web.serving(web.says(204)) as site:
+        yield site
+
+
+@pytest.fixture
 def upstream() -> Iterator[Upstream]:
     """A very small upstream, listening."""
     made = Upstream()

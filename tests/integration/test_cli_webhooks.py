@@ -1,7 +1,7 @@
 """``cleanplate webhooks``, against the real API and a real receiver."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -16,12 +16,6 @@ from tests import tries, web
 from tests.api import Api
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def receiver() -> Iterator[web.Site]:
-    with web.serving(web.says(204)) as site:
-        yield site
 
 
 @pytest.fixture

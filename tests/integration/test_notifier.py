@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
@@ -20,13 +19,7 @@ from worker import deliveries, notifier, notify
 from worker.lanes import OF_ENDPOINT
 from worker.notifier import Notifier
 
-pytestmark = pytest.mark.usefixtures("database", "_loopback")
-
-
-@pytest.fixture
-def _loopback(configure: Callable[..., None]) -> None:
-    """Receivers of this machine may be reached, and secrets are sealed."""
-    configure(CLEANPLATE_ALLOW_PRIVATE_NETWORKS="127.0.0.0/8", CLEANPLATE_SECRET_KEYS=Fernet.generate_key().decode())
+pytestmark = pytest.mark.usefixtures("database", "loopback_receivers")
 
 
 @contextmanager
