@@ -10,6 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, delete, make_url
 
+import worker.store
 from cleanplate import accounts, db, queue, settings, tenants
 from cleanplate.models import Base
 from cleanplate.storage import Store, open_store
@@ -134,6 +135,15 @@ def store(tmp_path: Path) -> Store:
     made = open_store((tmp_path / "objects").as_uri())
     made.prepare()
     return made
+
+
+@pytest.fixture
+def worker_store(tmp_path: Path, configure: Callable[..., None]) -> Iterator[Store]:
+    """An empty directory store, which is that of workers of this process."""
+    configure(STORAGE_URL=(tmp_path / "objects").as_uri())
+    worker.store.store().prepare()
+    yield worker.store.store()
+    worker.store._open.cache_clear()
 
 
 @pytest.fixture(scope="module")

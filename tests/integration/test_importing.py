@@ -1,7 +1,6 @@
 """Inputs that lie elsewhere are fetched, checked and stored, and get their turn, whatever stands in the way."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -18,7 +17,6 @@ from tests.s3 import make_bucket, s3_environment, s3_server
 from tests.threads import at_once
 from worker import importing, sources
 from worker.alone import alone
-from worker.store import _open, store
 
 IMAGE = pictures.encoded(pictures.scene(), "JPEG")
 MASK = pictures.encoded(pictures.mask_image())
@@ -39,17 +37,11 @@ def site() -> Iterator[web.Site]:
 
 
 @pytest.fixture(autouse=True)
-def at(tmp_path: Path, configure: Callable[..., None]) -> Iterator[Store]:
+def at(worker_store: Store, configure: Callable[..., None]) -> Store:
     """The store, with an upload of the mask in it."""
-    configure(
-        STORAGE_URL=(tmp_path / "objects").as_uri(),
-        CLEANPLATE_ALLOW_PRIVATE_NETWORKS="127.0.0.1/32",
-        CLEANPLATE_MAX_FILE_BYTES="100000",
-    )
-    store().prepare()
-    store().put("uploads/upl_1", MASK, media_type="image/png")
-    yield store()
-    _open.cache_clear()
+    configure(CLEANPLATE_ALLOW_PRIVATE_NETWORKS="127.0.0.1/32", CLEANPLATE_MAX_FILE_BYTES="100000")
+    worker_store.put("uploads/upl_1", MASK, media_type="image/png")
+    return worker_store
 
 
 def made(image: dict[str, str], mask: dict[str, str] | None = None, **columns: Any) -> str:

@@ -1,7 +1,7 @@
 """A consumer written with nothing but the ``standardwebhooks`` library verifies whatever comes to it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -37,9 +37,8 @@ class Consumer:
 
 
 @pytest.fixture
-def consumer() -> Iterator[Consumer]:
-    with web.serving(web.says(204)) as site:
-        yield Consumer(site)
+def consumer(receiver: web.Site) -> Consumer:
+    return Consumer(receiver)
 
 
 @pytest.fixture

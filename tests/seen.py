@@ -1,0 +1,32 @@
+"""What the rows of jobs say, each looked at in a transaction of its own."""
+
+from sqlalchemy import func, select
+
+from cleanplate import db
+from cleanplate.models import Job
+from cleanplate.states import State
+from tests import rows
+
+
+def row(job_id: str) -> Job:
+    """The job as it is now."""
+    with db.transaction() as tx:
+        return tx.get_one(Job, job_id)
+
+
+def state(job_id: str) -> State:
+    """Where it stands."""
+    return State(row(job_id).state)
+
+
+def states() -> dict[str, State]:
+    """Where all jobs stand."""
+    with db.transaction() as tx:
+        return rows.states(tx)
+
+
+def due_in(job_id: str) -> float:
+    """In how many seconds somebody has to look at it."""
+    left = func.extract("epoch", Job.due_at - func.now())
+    with db.transaction() as tx:
+        return float(tx.scalar(select(left).where(Job.id == job_id)) or 0.0)
