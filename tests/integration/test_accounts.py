@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import Engine, event, func, select, update
 
 from cleanplate import accounts, db, jobs
-from cleanplate.access import Access
 from cleanplate.models import Account, Attempt, Delivery, Job
 from cleanplate.states import State
 from tests import rows
+from tests.slots import account, claimed, named
 from tests.threads import at_once
 from worker import capacity
 
@@ -23,24 +22,9 @@ CAPS = {"big": 4, "small": 2}
 SENDING = frozenset({State.SENDING})
 
 
-def named(**slots: int) -> list[Access]:
-    """Accounts as the settings name them."""
-    return [Access(name, SecretStr(name), "http://127.0.0.1:9", cap) for name, cap in slots.items()]
-
-
 def begin(**slots: int) -> None:
     with db.transaction() as tx:
         capacity.ensure(tx, named(**slots))
-
-
-def account(name: str) -> Account:
-    with db.transaction() as tx:
-        return tx.get_one(Account, name)
-
-
-def claimed(count: int, owner: str = rows.WORKER) -> list[str]:
-    with db.transaction() as tx:
-        return rows.jobs(tx, count, State.CLAIMED, owner=owner)
 
 
 def take(line: Sequence[str], names: Sequence[str] = tuple(CAPS), worker: str = rows.WORKER) -> dict[str, str]:
