@@ -1,9 +1,9 @@
-"""What the rows of jobs say, each looked at in a transaction of its own."""
+"""What the rows of jobs and the ledger say, each looked at in a transaction of its own."""
 
 from sqlalchemy import func, select
 
 from cleanplate import db
-from cleanplate.models import Job
+from cleanplate.models import Attempt, Job
 from cleanplate.states import State
 from tests import rows
 
@@ -23,6 +23,17 @@ def states() -> dict[str, State]:
     """Where all jobs stand."""
     with db.transaction() as tx:
         return rows.states(tx)
+
+
+def all_in(*among: State) -> bool:
+    """Whether all jobs are in these states."""
+    return set(states().values()) <= set(among)
+
+
+def ledger() -> list[str]:
+    """What came of every submit, job by job."""
+    with db.transaction() as tx:
+        return list(tx.scalars(select(Attempt.outcome).order_by(Attempt.job_id, Attempt.number)))
 
 
 def due_in(job_id: str) -> float:

@@ -3,6 +3,8 @@
 import socket
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,7 +21,7 @@ from tests.api import Api, configured, serving
 from tests.s3 import make_bucket, s3_environment, s3_server
 from tests.servers import fresh_database
 from tests.stores import BUCKET
-from tests.upstream import Upstream
+from tests.upstream import Upstream, carrying
 from worker import conveyor
 from worker.sweep import Sweeper
 
@@ -135,6 +137,12 @@ def store(tmp_path: Path) -> Store:
     made = open_store((tmp_path / "objects").as_uri())
     made.prepare()
     return made
+
+
+@pytest.fixture
+def start(upstream: Upstream, store: Store) -> Callable[..., AbstractContextManager[Callable[[], None]]]:
+    """Runs a conveyor on ``upstream`` with the pairs of ``store``; see ``tests.upstream.carrying``."""
+    return partial(carrying, upstream, store)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from cleanplate.models import Attempt, Job
 from cleanplate.states import State
 from cleanplate.storage import Store
 from tests import rows, web
+from tests.seen import state
 from tests.servers import wait_until
 from tests.upstream import Upstream, carrying, queue
 from worker import conveyor, latency, session, sweep
@@ -35,11 +36,6 @@ def _only_calls(monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None])
 @pytest.fixture
 def start(upstream: Upstream, store: Store) -> Callable[..., Any]:
     return partial(carrying, upstream, store, PUBLIC_URL=PUBLIC_URL)
-
-
-def state(job_id: str) -> State:
-    with db.transaction() as tx:
-        return State(tx.get_one(Job, job_id).state)
 
 
 def ledger(job_id: str) -> list[Attempt]:

@@ -3,7 +3,6 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,8 +13,9 @@ from cleanplate.models import Attempt, Batch, Job
 from cleanplate.states import InFlight, State
 from cleanplate.storage import Store
 from tests import rows, web
+from tests.seen import state
 from tests.servers import wait_until
-from tests.upstream import Upstream, carrying, queue
+from tests.upstream import Upstream, queue
 from worker import conveyor
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -30,19 +30,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
 
 
-@pytest.fixture
-def start(upstream: Upstream, store: Store) -> Callable[..., Any]:
-    return partial(carrying, upstream, store)
-
-
 def states() -> Counter[State]:
     with db.transaction() as tx:
         return Counter(rows.states(tx).values())
-
-
-def state(job_id: str) -> State:
-    with db.transaction() as tx:
-        return State(tx.get_one(Job, job_id).state)
 
 
 def stop(*job_ids: str, in_flight: InFlight = FINISH) -> cancel.Stopped:
