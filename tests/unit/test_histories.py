@@ -4,126 +4,38 @@ The guards, the changes and what answers mean are the real ones; rows are in mem
 queries decide, see ``tests/integration/test_interleavings.py``) is written down plainly.
 """
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
-from cleanplate import jobs
 from cleanplate.jobs import Change
 from cleanplate.models import Job
-from cleanplate.outcomes import (
-    Accepted,
-    ErrorCode,
-    NotAccepted,
-    NotFound,
-    Pending,
-    PollOutcome,
-    ResultReady,
-    SubmitOutcome,
-    Unconfirmed,
+from cleanplate.outcomes import Accepted, ErrorCode, NotAccepted, ResultReady, SubmitOutcome, Unconfirmed
+from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, UNSENT, InFlight, State
+from tests.histories import (
+    CAP,
+    HOLD_SECONDS,
+    JOBS,
+    LATENCIES,
+    TIMEOUT_SECONDS,
+    WORKERS,
+    Request,
+    Task,
+    World,
+    clock,
 )
-from cleanplate.states import HOLDS_SLOT, LEASED, TERMINAL, UNSENT, InFlight, State, heeding, require
 from worker import flight, meaning
 from worker.conveyor import LEASE_SECONDS
 from worker.flight import RESULT_WINDOW_SECONDS, Flight
 
-CAP = 3
-JOBS = ("a", "b", "c", "d", "e", "f")
-WORKERS = ("w1", "w2")
-HOLD_SECONDS = 30.0
-TIMEOUT_SECONDS = 540.0
-LATENCIES = (0.5, 4.0, 60.0)
-
-clock = SimpleNamespace(now=0.0)
 workers = st.sampled_from(WORKERS)
 numbers = st.integers(0, 20)
 
 
-@dataclass
-class Task:
-    """What the upstream was paid for."""
-
-    job_id: str
-    ends_at: float
-
-    def seen(self) -> PollOutcome:
-        """Return what a poll says now."""
-        if clock.now < self.ends_at:
-            return Pending()
-        if clock.now > self.ends_at + RESULT_WINDOW_SECONDS:
-            return NotFound()
-        return ResultReady("http://127.0.0.3/x.png", None)
-
-
-@dataclass
-class Request:
-    """A submit on the wire. It reaches the upstream or not, whatever becomes of who sent it."""
-
-    worker: str
-    job_id: str
-    number: int
-    sent: float
-    task: Task | None = None
-
-
-class Histories(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        clock.now = 0.0
-        self.rows = {id_: self.row(id_) for id_ in JOBS}
-        self.leases = dict.fromkeys(WORKERS, LEASE_SECONDS)
-        self.asleep: set[str] = set()
-        self.wire: list[Request] = []
-        self.tasks: dict[str, Task] = {}
-        self.heard: dict[str, tuple[float, float]] = {}
-        self.flights: dict[tuple[str, str], Flight] = {}
-        self.paid: Counter[str] = Counter()
-        self.resent: Counter[str] = Counter()
-        self.ends: Counter[str] = Counter()
-        self.never: dict[str, int] = {}
-
-    @staticmethod
-    def row(id_: str) -> Any:
-        nothing = dict.fromkeys(("owner", "due_at", "window_ends", "cancelling"))
-        return SimpleNamespace(id=id_, state=State.QUEUED, fetches=0, attempts=0, **nothing)
-
-    # -- what the database does ----------------------------------------------------------------------------------------
-
-    def apply(self, change: Change) -> bool:
-        """Do with a row in memory what ``jobs.apply`` does with one in the database."""
-        for source in change.sources:
-            require(source, change.target)
-        row = self.rows[change.job_id]
-        same = change.owner in {None, row.owner} and change.number in {None, row.attempts}
-        if row.state not in change.sources or not same:
-            return False
-        assert change.owner in {None, row.owner}, "who is late changes nothing that is another's by now"
-        heeds = heeding(change.target, row.cancelling) is not change.target
-        columns = dict(jobs.CANCELLED if heeds else jobs._columns(change))
-        require(row.state, columns["state"])
-        for name in {"due_at", "window_ends"} & columns.keys():
-            columns[name] = None if columns[name] is None else clock.now + columns[name]
-        vars(row).update(columns, since=clock.now)
-        self.ends[row.id] += row.state in TERMINAL
-        return True
-
-    def free(self) -> bool:
-        return sum(row.state in HOLDS_SLOT for row in self.rows.values()) < CAP
-
-    def alive(self, worker: str | None) -> bool:
-        return worker is not None and self.leases.get(worker, -1.0) > clock.now
-
-    def some(self, number: int, holds: Callable[[Any], bool]) -> Any:
-        found = [row for row in self.rows.values() if holds(row)]
-        return found[number % len(found)] if found else None
-
+class Histories(World):
     # -- time and death ------------------------------------------------------------------------------------------------
 
     @rule(seconds=st.sampled_from([0.1, 0.7, 2.0, 3.5, 31.0, 300.0, 601.0]))
@@ -217,21 +129,6 @@ class Histories(RuleBasedStateMachine):
         if change is not None:
             self.apply(change)
             del self.flights[worker, job_id]
-
-    def rescue(self, worker: str) -> None:
-        for row in self.rows.values():
-            if row.state not in LEASED or row.owner == worker or self.alive(row.owner):
-                continue
-            if row.state is State.CLAIMED:
-                assert self.apply(Change(row.id, frozenset({State.CLAIMED}), State.QUEUED, "lease ended"))
-            elif row.state is State.SENDING:
-                assert self.apply(jobs.unconfirmed(row.id, "died", HOLD_SECONDS))
-            else:
-                row.owner = worker
-                sent, accepted = self.heard[row.id]
-                self.flights[worker, row.id] = Flight(
-                    row.id, "default", 20, "", accepted, first_hand=False, _pending=sent
-                )
 
     # -- the others ----------------------------------------------------------------------------------------------------
 
