@@ -1,27 +1,16 @@
 """Whatever several workers do in whatever order, the rows stay what they promise to be."""
 
-import json
-from collections import Counter
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Engine, delete, func, select
 
 from cleanplate import accounts, cancel, db, jobs, leases
 from cleanplate.jobs import Change
-from cleanplate.models import Attempt, Base, Batch, Delivery, Job, JobEvent, Worker
+from cleanplate.models import Base, Batch, Job, Worker
 from cleanplate.outcomes import (
     Accepted,
     Blocked,
@@ -38,22 +27,15 @@ from cleanplate.outcomes import (
     Unconfirmed,
     Unusable,
 )
-from cleanplate.states import HOLDS_SLOT, LEASED, MOVES, TERMINAL, InFlight, State
+from cleanplate.states import LEASED, MOVES, TERMINAL, InFlight, State
 from tests import rows
+from tests.promises import CAPS, Promises
 from worker import capacity, finalize, ledger, meaning, sweep
 from worker.flight import Flight
 
-CAPS = {rows.ACCOUNT: 2, "second": 1}
-PRICE = 5.0
 SAVIOUR = "w9"
 WORKERS = ("w1", "w2", "w3")
 JOBS_IN_EACH_BATCH = (1, 3, 4)
-
-JOBS = select(Job.id, Job.state, Job.owner, Job.account, Job.attempts, Job.fetches, Job.batch_id, Job.cost_credits)
-EVENTS = select(JobEvent.id, JobEvent.job_id, JobEvent.state, JobEvent.reason).order_by(JobEvent.id)
-LEDGER = select(Attempt.job_id, Attempt.outcome)
-BATCHES = select(Batch.__table__)
-NO_MOVES = {"adopted", *cancel.MARKS.values()}
 
 workers = st.sampled_from(WORKERS)
 anything = st.integers(0, 1000)
@@ -76,19 +58,12 @@ STORINGS: list[FinalizeOutcome] = [
 ]
 
 
-class Interleavings(RuleBasedStateMachine):
-    """Three conveyors, a finalizer, a sweep and clients that cancel, on three batches and two accounts.
-
-    ``sent`` is what the upstream was really asked for: one entry for each slot that a worker was told it has.
-    """
+class Interleavings(Promises):
+    """Three conveyors, a finalizer, a sweep and clients that cancel, on three batches and two accounts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now: dict[str, State] = {}
-        self.heard = 0
         self.wire: list[tuple[str, str, str, int]] = []
-        self.sent: Counter[str] = Counter()
-        self.accepted: Counter[str] = Counter()
 
     @initialize()
     def fill(self) -> None:
@@ -105,14 +80,6 @@ class Interleavings(RuleBasedStateMachine):
                 batch_id = rows.batch(tx, total)
                 for number in range(total):  # the order of the ids must be the same in every run
                     rows.job(tx, id=f"job_{total}_{number}", batch_id=batch_id)
-
-    def has(self, *among: State) -> bool:
-        return any(state in among for state in self.now.values())
-
-    def pick(self, number: int, *among: State) -> str:
-        """One of the jobs in these states, of which there are some."""
-        found = sorted(job_id for job_id, state in self.now.items() if state in among)
-        return found[number % len(found)]
 
     def apply(self, change: Change, worker: str | None = None) -> bool:
         """Wish for a change; whatever was granted must have been the owner's and a move."""
@@ -257,69 +224,6 @@ class Interleavings(RuleBasedStateMachine):
             self.take_slots(0)
         elif self.has(State.QUEUED):
             self.claim(SAVIOUR, 4)
-
-    # -- what is always so ---------------------------------------------------------------------------------------------
-
-    @invariant()
-    def every_promise_holds(self) -> None:
-        with db.transaction() as tx:
-            found = {row.id: row for row in tx.execute(JOBS)}
-            history = tx.execute(EVENTS.where(JobEvent.id > self.heard)).all()
-            attempts = tx.execute(LEDGER).all()
-            batches = tx.execute(BATCHES).all()
-            told = Counter(json.loads(body)["data"]["id"] for body in tx.scalars(select(Delivery.body)))
-        self.each_job_went_only_where_the_state_machine_lets_it(found, history)
-        self.slots_are_never_over_the_cap(found)
-        self.the_ledger_has_a_row_for_each_submit_and_knows_what_was_paid(found, attempts)
-        self.who_is_leased_has_an_owner(found)
-        self.batches_count_what_has_ended_and_end_once(found, batches, told)
-
-    def each_job_went_only_where_the_state_machine_lets_it(self, found: dict[str, Any], history: Sequence[Any]) -> None:
-        """No end is ever left, for no move leads out of it."""
-        for event in history:
-            self.heard = event.id
-            if event.reason not in NO_MOVES:
-                assert (self.now.get(event.job_id, State.QUEUED), State(event.state)) in MOVES
-                self.now[event.job_id] = State(event.state)
-        assert {job_id: self.now.get(job_id, State.QUEUED) for job_id in found} == {
-            job_id: State(row.state) for job_id, row in found.items()
-        }
-        self.now = {job_id: State(row.state) for job_id, row in found.items()}
-
-    def slots_are_never_over_the_cap(self, found: dict[str, Any]) -> None:
-        """A result that is asked for again holds one too, but the upstream is done with its task."""
-        held = Counter(row.account for row in found.values() if row.state in HOLDS_SLOT and not row.fetches)
-        assert held.keys() <= CAPS.keys()
-        assert all(count <= CAPS[account] for account, count in held.items())
-
-    def the_ledger_has_a_row_for_each_submit_and_knows_what_was_paid(
-        self, found: dict[str, Any], attempts: Sequence[Any]
-    ) -> None:
-        rows_of = {job_id: row.attempts for job_id, row in found.items() if row.attempts}
-        assert Counter(row.job_id for row in attempts) == rows_of == self.sent
-        paid = Counter(row.job_id for row in attempts if row.outcome == "accepted")
-        assert paid == +self.accepted
-        for job_id, row in found.items():
-            if row.state in TERMINAL:
-                assert row.cost_credits == pytest.approx(PRICE * paid[job_id])
-
-    def who_is_leased_has_an_owner(self, found: dict[str, Any]) -> None:
-        for row in found.values():
-            assert row.owner is None or row.state in LEASED
-            assert row.owner is not None or row.state not in {State.CLAIMED, State.SENDING}
-
-    def batches_count_what_has_ended_and_end_once(
-        self, found: dict[str, Any], batches: Sequence[Any], told: Counter[str]
-    ) -> None:
-        ends = Counter((row.batch_id, row.state) for row in found.values())
-        for batch in batches:
-            counted = {state: getattr(batch, state) for state in TERMINAL}
-            assert counted == {state: ends[batch.id, state] for state in TERMINAL}
-            costs = sum(row.cost_credits for row in found.values() if row.batch_id == batch.id)
-            assert batch.cost_credits == pytest.approx(costs)
-            over = sum(counted.values()) == batch.total
-            assert (batch.finished_at is not None) == over
-            assert told[batch.id] == over
 
 
 def test_no_order_of_what_workers_do_breaks_a_promise(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
