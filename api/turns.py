@@ -24,11 +24,26 @@ class Turns:
             called = Lock()
             called.acquire()
             self._waiting.append(called)
-        called.acquire()
+        try:
+            called.acquire()
+        except BaseException:
+            self._leave(called)
+            raise
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
+            self._next()
+
+    def _leave(self, called: Lock) -> None:
+        """Wait no more: who was called in that very moment hands the place on."""
+        with self._lock:
+            if called in self._waiting:
+                self._waiting.remove(called)
             else:
-                self._free += 1
+                self._next()
+
+    def _next(self) -> None:
+        if self._waiting:
+            self._waiting.popleft().release()
+        else:
+            self._free += 1
