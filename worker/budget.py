@@ -28,12 +28,11 @@ WAITS: Final = frozenset({State.QUEUED, State.CLAIMED})
 
 
 class Standing(NamedTuple):
-    """How a batch stands: credits ``left`` of its budget, jobs ``claimed``, and jobs ``under_way`` with these."""
+    """How a batch stands: credits ``left`` of its budget, and jobs that are ``claimed``."""
 
     batch_id: str
     left: float
     claimed: int
-    under_way: int
 
     def affords(self, price: float) -> float:
         """Return how many submits at ``price`` are within the budget."""
@@ -113,7 +112,7 @@ def tend(batch_id: str, seconds: float) -> None:
             standing = Standing(*tx.execute(standings([batch_id], price)).one())
             affordable = standing.affords(price) - standing.claimed
             if affordable > 0:
-                _resume(tx, batch, standing, affordable)
+                _resume(tx, batch, affordable)
                 return
             page = tx.scalars(queued(batch_id, after)).all()
             if not page:
@@ -123,13 +122,13 @@ def tend(batch_id: str, seconds: float) -> None:
             after = max(page)
 
 
-def _resume(tx: Transaction, batch: Batch, standing: Standing, affordable: float) -> None:
-    held = holding.count(tx, batch.id)
-    left = batch.total - batch.succeeded - batch.failed - batch.cancelled
-    if not held:
+def _resume(tx: Transaction, batch: Batch, affordable: float) -> None:
+    if not holding.count(tx, batch.id):
         batch.hold = batch.budget_reached_at = None
-    elif left == held + standing.under_way:
-        holding.let_go(tx, batch, int(min(affordable, holding.PAGE)))
+        return
+    more = int(min(affordable, holding.PAGE)) - len(tx.scalars(queued(batch.id, "")).all())
+    if more > 0:
+        holding.let_go(tx, batch, more)
 
 
 def doubt(tx: Transaction, undecided: Collection[str]) -> None:
@@ -147,7 +146,7 @@ def doubt(tx: Transaction, undecided: Collection[str]) -> None:
         tx.execute(update(Batch).where(Batch.id == batch_id).values(doubtful_credits=more))
 
 
-def standings(batch_ids: Sequence[str], price: float) -> Select[str, float, int, int]:
+def standings(batch_ids: Sequence[str], price: float) -> Select[str, float, int]:
     """Return the query for the :class:`Standing` of each of these batches.
 
     It reads no more jobs than are under way.
@@ -160,7 +159,6 @@ def standings(batch_ids: Sequence[str], price: float) -> Select[str, float, int,
             Job.batch_id,
             spends.label("spends"),
             func.count().filter(claimed).label("claimed"),
-            func.count().label("jobs"),
         )
         .outerjoin(Attempt, newest)
         .where(Job.batch_id.in_(batch_ids), Job.state.in_([literal_column(f"'{one}'") for one in sorted(PROCESSING)]))
@@ -170,7 +168,7 @@ def standings(batch_ids: Sequence[str], price: float) -> Select[str, float, int,
     spent = Batch.cost_credits + Batch.doubtful_credits + func.coalesce(under_way.c.spends, 0.0)
     budget: ColumnElement[float] = func.coalesce(Batch.budget_credits, literal_column("'infinity'", Double()))
     return (
-        select(Batch.id, budget - spent, func.coalesce(under_way.c.claimed, 0), func.coalesce(under_way.c.jobs, 0))
+        select(Batch.id, budget - spent, func.coalesce(under_way.c.claimed, 0))
         .outerjoin(under_way, under_way.c.batch_id == Batch.id)
         .where(Batch.id.in_(batch_ids))
     )

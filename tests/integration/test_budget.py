@@ -144,6 +144,25 @@ def test_no_more_is_released_than_is_affordable_however_often_it_is_looked_at() 
     assert states().count(State.HELD) == 2
 
 
+@pytest.mark.parametrize("waits", [State.FOLLOWING, State.IMPORTING])
+def test_room_for_another_is_used_though_some_wait_for_twins_or_for_their_pictures(waits: State) -> None:
+    held = made(3, 2 * PRICE, State.HELD)
+    with db.transaction() as tx:
+        rows.job(tx, waits, batch_id=tx.scalar(update(Batch).values(hold=Hold.BUDGET, total=4).returning(Batch.id)))
+    for _ in range(3):
+        tend()
+    assert [state(id_) for id_ in held] == [State.QUEUED, State.QUEUED, State.HELD]
+
+
+def test_what_waits_in_line_already_has_the_room_first() -> None:
+    made(1, 2 * PRICE, State.QUEUED)
+    with db.transaction() as tx:
+        batch_id = tx.scalar(update(Batch).values(hold=Hold.BUDGET, total=3).returning(Batch.id))
+        rows.jobs(tx, 2, State.HELD, batch_id=batch_id)
+    tend()
+    assert states() == [State.HELD] + [State.QUEUED] * 2
+
+
 def test_what_waits_in_line_is_held_too_so_that_nobody_loads_it_for_nothing() -> None:
     line = made(holding.PAGE + 3, PRICE, State.QUEUED)
     with db.transaction() as tx:
