@@ -8,17 +8,19 @@ virtual time is the smallest tag that waits: one probe of the claim's index, and
 
 Among the batches of one tenant (its single jobs are one batch more): the share of each in the line is ``2 ** priority``
 beside the others'. Were tags merely put between those that are there, a tenant's share would grow with its batches. So
-newcomers stand at the end of the line, and then change places with jobs that wait before them, by their share.
+newcomers stand at the end of the line, and then change places with jobs that wait before them, by their share. So do,
+from where they stand, jobs of other batches whose result newcomers wait for: nobody comes later for having a twin.
 
 The tenant's row is locked while its line is read and written, after the batch's. Jobs are locked only if nobody holds
 them: whoever waits for one of these rows is never waited for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, select
+from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select
 
 from cleanplate.db import Transaction
 from cleanplate.models import Batch, Job, Tenant
@@ -39,27 +41,33 @@ def line_up(tx: Transaction, tenant_id: str, batch: Batch | None, count: int) ->
     """
     if not count:
         return []
-    tenant = tx.scalars(_locked(tenant_id)).one()
-    step = max(1, round(COST / tenant.weight))
-    now = virtual_time(tx)
-    last = tx.scalar(last_in_line(tenant_id))
-    end = max(now, min(tenant.finish_tag, max(now, last or now) + step))
-    flow_finish = tenant.singles_finish_tag if batch is None else batch.finish_tag
-    begin = max(now, min(flow_finish, end))
-    own = 1 << (SINGLES_PRIORITY if batch is None else batch.priority)
-    others = _shares_of_others(tx, tenant, batch, begin)
-    tail = [end + step * number for number in range(count)]
-    tenant.finish_tag = flow_finish = end + step * count
-    if others and begin < end:
-        ratio = (own + others) / own
-        flow_finish = min(flow_finish, begin + round(step * ratio * count))
-        line = others_in_line(tenant_id, batch.id if batch else None, begin, ceil(count * ratio))
-        tail = _change_places(tx, line, tail, ratio)
-    if batch is None:
-        tenant.singles_finish_tag = flow_finish
-    else:
-        batch.finish_tag = flow_finish
+    flow = _flow(tx, tenant_id, batch)
+    tail = [flow.end + flow.step * number for number in range(count)]
+    finish = flow.tenant.finish_tag = flow.end + flow.step * count
+    if flow.others and flow.begin < flow.end:
+        finish = min(finish, flow.after(count))
+        tail = _change_places(tx, flow.line(count), tail, flow.ratio)
+    flow.go_to(finish)
     return tail
+
+
+def bring_forward(tx: Transaction, tenant_id: str, batch: Batch | None, job_ids: Sequence[str]) -> None:
+    """Let those of ``job_ids`` that wait in line, but for those of ``batch``, stand no later than new jobs of it would.
+
+    Each changes places with one before it, so the tags of the line stay what they are. ``batch`` is as in
+    :func:`line_up`, and the share is its, too: as with jobs of its own, the first of ``job_ids`` come first.
+    """
+    others = Job.batch_id.is_distinct_from(batch.id if batch else None)
+    tags = dict(tx.execute(select(Job.id, Job.tag).where(Job.id.in_(job_ids), QUEUED, others)).all())
+    if not tags:
+        return
+    flow = _flow(tx, tenant_id, batch)
+    before = [row for row in tx.execute(flow.line(len(tags))) if row.id not in tags]
+    ahead = [id_ for id_ in dict.fromkeys(job_ids) if id_ in tags]
+    spots = zip(ahead, places(len(before), len(tags), flow.ratio), strict=True)
+    later = {id_: before[place] for id_, place in spots if place < len(before)}
+    _exchange(tx, {id_: row.id for id_, row in later.items() if row.tag < tags[id_]})
+    flow.go_to(min(flow.end, flow.after(len(tags))))
 
 
 def virtual_time(tx: Transaction) -> int:
@@ -132,11 +140,53 @@ def _locked(tenant_id: str) -> Select[Tenant]:
     )
 
 
-def _shares_of_others(tx: Transaction, tenant: Tenant, batch: Batch | None, begin: int) -> int:
-    """Return the sum of the shares of all but ``batch`` whose jobs stand in the tenant's line after ``begin``."""
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """The jobs of ``batch``, or the single ones, in their tenant's line, which ends before ``end``.
+
+    The next of them would begin at ``begin``, beside ``others``, which is the sum of the shares of those after that.
+    """
+
+    tenant: Tenant
+    batch: Batch | None
+    step: int
+    begin: int
+    end: int
+    others: int
+
+    @property
+    def ratio(self) -> float:
+        """Of how many jobs in line one is its."""
+        own = 1 << (SINGLES_PRIORITY if self.batch is None else self.batch.priority)
+        return (own + self.others) / own
+
+    def after(self, count: int) -> int:
+        """Return the tag at which so many more of its jobs would end."""
+        return self.begin + round(self.step * self.ratio * count)
+
+    def line(self, count: int) -> Select[str, int]:
+        """Return the query for the jobs among which so many more of its own belong."""
+        batch_id = self.batch.id if self.batch else None
+        return others_in_line(self.tenant.id, batch_id, self.begin, ceil(count * self.ratio))
+
+    def go_to(self, tag: int) -> None:
+        """Write down where the next of its jobs will begin."""
+        if self.batch is None:
+            self.tenant.singles_finish_tag = tag
+        else:
+            self.batch.finish_tag = tag
+
+
+def _flow(tx: Transaction, tenant_id: str, batch: Batch | None) -> _Flow:
+    tenant = tx.scalars(_locked(tenant_id)).one()
+    step = max(1, round(COST / tenant.weight))
+    now = virtual_time(tx)
+    last = tx.scalar(last_in_line(tenant_id))
+    end = max(now, min(tenant.finish_tag, max(now, last or now) + step))
+    begin = max(now, min(tenant.singles_finish_tag if batch is None else batch.finish_tag, end))
     singles = 1 << SINGLES_PRIORITY if batch is not None and tenant.singles_finish_tag > begin else 0
     priorities = tx.scalars(priorities_in_line(tenant.id, batch.id if batch else None, begin))
-    return singles + sum(1 << priority for priority in priorities)
+    return _Flow(tenant, batch, step, begin, end, singles + sum(1 << priority for priority in priorities))
 
 
 def _change_places(tx: Transaction, line: Select[str, int], tail: Sequence[int], ratio: float) -> list[int]:
@@ -151,9 +201,27 @@ def _change_places(tx: Transaction, line: Select[str, int], tail: Sequence[int],
     wanted = [before[place].id for place in taken if place < len(before)]
     kept = {place - len(before) for place in taken if place >= len(before)}
     free = [tag for place, tag in enumerate(tail) if place not in kept]
-    still = select(Job.id, Job.tag).where(Job.id.in_(wanted), QUEUED).order_by(Job.tag, Job.id)
-    given = tx.execute(still.with_for_update(skip_locked=True)).all()
-    if given:
-        moved: list[dict[str, Any]] = [{"id": row.id, "tag": tag} for row, tag in zip(given, free, strict=False)]
-        update_from(tx, Job, ("id",), moved)
+    given = _free(tx, wanted)
+    _move(tx, [row.id for row in given], free)
     return sorted([tail[place] for place in kept] + [row.tag for row in given] + free[len(given) :])
+
+
+def _exchange(tx: Transaction, places: Mapping[str, str]) -> None:
+    """Let jobs, the first of them first, take the places of those before them that they map to, who take theirs."""
+    free = _free(tx, {*places, *places.values()})
+    there = [row.id for row in free]
+    forward = [id_ for id_ in places if id_ in there]
+    _move(tx, forward + [id_ for id_ in there if id_ not in forward], [row.tag for row in free])
+
+
+def _free(tx: Transaction, job_ids: Collection[str]) -> Sequence[Row[str, int]]:
+    """Lock those of the jobs that wait in line and that nobody else has locked; return them in the order of turns."""
+    still = select(Job.id, Job.tag).where(Job.id.in_(job_ids), QUEUED).order_by(Job.tag, Job.id)
+    return tx.execute(still.with_for_update(skip_locked=True)).all()
+
+
+def _move(tx: Transaction, job_ids: Sequence[str], tags: Sequence[int]) -> None:
+    """Give the jobs, which are locked, the first of these tags."""
+    moved: list[dict[str, Any]] = [{"id": id_, "tag": tag} for id_, tag in zip(job_ids, tags, strict=False)]
+    if moved:
+        update_from(tx, Job, ("id",), moved)

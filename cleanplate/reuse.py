@@ -2,7 +2,8 @@
 
 Jobs with one fingerprint are twins. Of twins one goes, and those that come while it does, or while its result is
 stored, follow it: they are in no line and hold no slot, and end with its result. Who goes is decided where jobs come to
-the queue, under the lock of their tenant's line, so of two that come at once one sees the other.
+the queue, under the lock of their tenant's line, so of two that come at once one sees the other. Whoever goes stands in
+line no later than those that follow it would.
 
 The sweep sees to those that follow, see ``worker.twins``. Each is due at once, for its twin may end, or have ended
 long before, while it is written.
@@ -93,6 +94,8 @@ def places(tx: Transaction, tenant_id: str, batch: Batch | None, newcomers: Sequ
         if leader is None and one.fingerprint is not None:
             leaders[one.fingerprint] = leaders.get(one.fingerprint) or one.id
     tags = iter(order.line_up(tx, tenant_id, batch, follows.count(None)))
+    going = {twin.going for twin in found.values()}
+    order.bring_forward(tx, tenant_id, batch, [leader for leader in follows if leader is not None and leader in going])
     return [
         Place(State.QUEUED, next(tags))
         if leader is None

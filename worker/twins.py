@@ -1,7 +1,7 @@
 """Twins: what becomes of jobs that wait for the result of an identical one, see ``cleanplate.reuse``.
 
 When it is stored they share it: the object is one, each has a row of its own that names it, and a purge deletes it with
-the last of them. When it will never be, the first of them goes to the queue, and the others follow that one.
+the last of them. When it will never be, one of them goes to the queue, and the others follow that one.
 """
 
 import time
@@ -15,7 +15,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from cleanplate import db, holding, jobs, order, records, reuse, settings
 from cleanplate.jobs import Change
-from cleanplate.models import Job
+from cleanplate.models import Batch, Job, Tenant
 from cleanplate.states import State
 from worker.store import store
 
@@ -139,13 +139,12 @@ def followers(fingerprints: Collection[str], limit: int) -> Select[str, str | No
 
 
 def _promote(fingerprint: str, missing: Collection[str]) -> None:
-    """Let the first job with this fingerprint go, unless a twin goes or has a result by now that is not ``missing``.
+    """Let a job with this fingerprint go, unless a twin goes or has a result by now that is not ``missing``.
 
     Locks are taken as intake does, batch before tenant, and the job's only if nobody else has it.
     """
-    first = select(Job).where(FOLLOWS, Job.fingerprint == fingerprint).order_by(Job.id).limit(1)
     with db.transaction() as tx:
-        job = tx.scalars(first).first()
+        job = tx.scalars(soonest(fingerprint)).first()
         if job is None:
             return
         batch = tx.scalars(holding.locked(job.batch_id)).one() if job.batch_id else None
@@ -159,3 +158,10 @@ def _promote(fingerprint: str, missing: Collection[str]) -> None:
         (tag,) = order.line_up(tx, job.tenant_id, batch, 1)
         values = {"tag": tag, "due_at": None}
         jobs.apply(tx, [Change(job.id, FOLLOWING, State.QUEUED, "its turn: no twin of it has a result", values=values)])
+
+
+def soonest(fingerprint: str) -> Select[Job]:
+    """Return the query for that of those that follow, by this fingerprint, whose turn would be the soonest."""
+    line = func.coalesce(Batch.finish_tag, Tenant.singles_finish_tag)
+    follow = select(Job).join(Tenant, Tenant.id == Job.tenant_id).outerjoin(Batch, Batch.id == Job.batch_id)
+    return follow.where(FOLLOWS, Job.fingerprint == fingerprint).order_by(line, Job.id).limit(literal_column("1"))

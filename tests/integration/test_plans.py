@@ -134,6 +134,7 @@ def listed(**wanted: Any) -> Any:
             budget.standings(["bat_1", "bat_2"], 5.0), "ix_jobs_batch_processing", id="what is spent or in flight"
         ),
         pytest.param(budget.queued("bat_1", "job_00010000"), "ix_jobs_batch", id="those to hold for a budget"),
+        pytest.param(twins.soonest("print1"), "ix_jobs_following", id="who of those that follow goes"),
         pytest.param(holding.pending(), "ix_batches_hold", id="batches of which something is held"),
         pytest.param(holding.held("bat_1", 100), "ix_jobs_held", id="what is held of one"),
         pytest.param(TWINS, "ix_jobs_going", id="a twin that goes"),
