@@ -225,18 +225,19 @@ class Conveyor:
                 self._writer.look()
 
     async def _rescues(self) -> None:
-        hold = self._settings.unconfirmed_hold_seconds
         while not self._draining.is_set():
-            if self._session.age > SILENCE_SECONDS:  # the others have had as long to begin theirs after an outage
-                await self._db(end_leases, self._worker, LEASE_SECONDS - SILENCE_SECONDS)
-            adopted = await self._db(partial(leases.rescue, hold_seconds=hold), self._worker)
-            adopted += await self._regained()
+            adopted = await self._db(self._rescue) + await self._regained()
             flights = await self._db(load_flights, adopted, self._upstreams.polling_url) if adopted else []
             for flight in flights:
                 self._start(flight.job_id, self._follow(flight, self._calls.bell(flight.job_id)))
             for account in {flight.account for flight in flights} - self._upstreams.names:
                 log.warning("tasks of account %r cannot be polled: put its key back into BFL_API_KEYS", account)
             await self._pause(RESCUE_SECONDS)
+
+    def _rescue(self, tx: db.Transaction) -> list[str]:
+        if self._session.age > SILENCE_SECONDS:  # the others have had as long to begin theirs after an outage
+            end_leases(tx, self._worker, LEASE_SECONDS - SILENCE_SECONDS)
+        return leases.rescue(tx, self._worker, hold_seconds=self._settings.unconfirmed_hold_seconds)
 
     async def _regained(self) -> list[str]:
         """Find what a commit gave us whose answer was lost: ours by the rows, and carried by nobody for two looks."""

@@ -17,16 +17,18 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
 
-from cleanplate import cancel, db, deletion, holding, idempotency, jobs, queue, settings
+from cleanplate import cancel, db, deletion, holding, jobs, queue, settings
 from cleanplate.jobs import Change
-from cleanplate.models import Attempt, Job, Upload, Worker
+from cleanplate.models import Attempt, Job, Upload
 from cleanplate.outcomes import ErrorCode
 from cleanplate.states import Hold, State
 from cleanplate.storage import Store, StoreError
-from worker import budget, deliveries, importing
+from worker import budget, importing
 from worker.aside import Aside
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
+from worker.forget import forget_more
+from worker.look import Look, look
 from worker.meaning import UNCONFIRMED, failed
 from worker.purge import purge_more
 from worker.store import store
@@ -43,15 +45,12 @@ HERE: Final = 8
 IMPORTS_WAITING: Final = 32
 """Messages that wait for importers: each tenant's next is among them, and few are repeated when they are lost."""
 CANCEL_SECONDS: Final = 1.0
-PURGE_EVERY_SECONDS: Final = 5.0
+TIDY_EVERY_SECONDS: Final = 5.0
 HOLD_SECONDS: Final = 1.0
 OBJECTS_EVERY_SECONDS: Final = 3600.0
 OBJECTS: Final = ("inputs/", "results/", "uploads/")
 OBJECTS_AGE: Final = timedelta(hours=24)
-DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
-OLD_KEYS: Final = idempotency.forget(BATCH)
 EXPIRED_UPLOADS: Final = delete(Upload).where(Upload.expires_at < func.now())
-DEAD_WORKERS: Final = delete(Worker).where(Worker.expires_at < func.now() - DEAD_WORKER_KEPT)
 
 
 class Sweeper(threading.Thread):
@@ -63,7 +62,8 @@ class Sweeper(threading.Thread):
         self._on_death = on_death
         self._helpers = ThreadPoolExecutor(2, thread_name_prefix="finalize-here")
         self._purging = Aside("purge", purge_more, "deleted pictures stay for now")
-        self._purge_at = time.monotonic()
+        self._forgetting = Aside("forget", forget_more, "what was kept for long enough stays for now")
+        self._tidy_at = time.monotonic()
         self._twins = Aside("twins", Watch().see_to, "who waits for a twin's result waits on")
         self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
 
@@ -85,34 +85,31 @@ class Sweeper(threading.Thread):
 
     def close(self) -> None:
         """Wait until what rounds have begun is over, which is soon when it was ended."""
-        for work in (self._purging, self._twins):
+        for work in (self._purging, self._forgetting, self._twins):
             work.close()
         self._helpers.shutdown()
 
     def _round(self) -> None:
         importing_told = queue.waiting(queue.IMPORT)
         with db.transaction() as tx:
-            if not tx.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('cleanplate.sweep'))")):
+            there = Look(*tx.execute(look()).one())
+            if not there.alone:
                 return
-            adopt_called_back(tx)
-            decide_unconfirmed(tx, settings.get().unconfirmed_policy, settings.get().max_submits)
-            forget_dead_workers(tx)
-            tx.execute(OLD_KEYS)
-            tx.execute(deliveries.outlived())
-            forgotten = forgotten_results(tx, HERE if importing_told is None else BATCH)
-            cancelling = tx.scalars(cancel.unheeded()).all()
-            deleting = tx.scalars(deletion.unfinished()).all()
+            if there.unconfirmed:
+                adopt_called_back(tx)
+                decide_unconfirmed(tx, settings.get().unconfirmed_policy, settings.get().max_submits)
+            forgotten = forgotten_results(tx, HERE if importing_told is None else BATCH) if there.forgotten else []
+            cancelling = tx.scalars(cancel.unheeded()).all() if there.cancelling else []
+            deleting = tx.scalars(deletion.unfinished()).all() if there.deleting else []
             room = 0 if importing_told is None else IMPORTS_WAITING - importing_told
-            imports = importing.due(tx, room) if room > 0 else []
-            held = tx.execute(holding.pending()).all()
+            imports = importing.due(tx, room) if there.importing and room > 0 else []
+            held = tx.execute(holding.pending()).all() if there.held else []
         for batch_id in cancelling:
             cancel.carry_on(batch_id, CANCEL_SECONDS / len(cancelling))
         for batch_id in deleting:
             deletion.carry_on(batch_id, CANCEL_SECONDS / len(deleting))
-        if time.monotonic() >= self._purge_at:
-            self._purge_at = time.monotonic() + PURGE_EVERY_SECONDS
-            self._purging.begin(self._ending.is_set)
-        self._twins.begin(self._ending.is_set)
+        if there.following:
+            self._twins.begin(self._ending.is_set)
         for batch_id, hold in held:
             tend = holding.carry_on if hold == Hold.RELEASE else budget.tend
             tend(batch_id, HOLD_SECONDS / len(held))
@@ -120,6 +117,13 @@ class Sweeper(threading.Thread):
             queue.send("import", job_id)
         here = [job_id for job_id, aged in forgotten if aged or not queue.send("finalize", job_id)]
         list(self._helpers.map(finalize, here))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + TIDY_EVERY_SECONDS
+            self._purging.begin(self._ending.is_set)
+            self._forgetting.begin(self._ending.is_set)
         if time.monotonic() >= self._objects_at:
             self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
             try:
@@ -187,11 +191,6 @@ def _forgotten(limit: int) -> Select[str, bool]:
     long = Job.window_ends < func.now() + timedelta(seconds=RESULT_WINDOW_SECONDS - AGED_SECONDS)
     due: Select[Any] = jobs.due(State.READY, limit)
     return due.with_only_columns(Job.id, func.coalesce(long, text("true")))
-
-
-def forget_dead_workers(tx: db.Transaction) -> None:
-    """Delete leases that ended long ago; what they held was rescued by the conveyors at once."""
-    tx.execute(DEAD_WORKERS)
 
 
 def sweep_objects(store: Store) -> int:

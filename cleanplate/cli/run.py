@@ -20,7 +20,7 @@ from cleanplate.pairing import Pair
 from cleanplate.resources import Accepted, Batch, Job, Picture
 from cleanplate.states import Status
 
-TICK_SECONDS = 0.3
+TICK_SECONDS = 0.5
 UPSTREAM_EVERY_SECONDS = 2.0
 CREDITS_GRACE_SECONDS = 5.0
 UPLOADS, DOWNLOADS = 3, 4

@@ -15,7 +15,7 @@ from cleanplate.idempotency import KEPT, IdempotencyKey
 from tests import pictures
 from tests.api import Api, problem
 from tests.threads import at_once
-from worker import sweep
+from worker import forget
 
 IMAGE = pictures.encoded(pictures.scene(), "JPEG")
 MASK = pictures.encoded(pictures.mask_image())
@@ -239,6 +239,6 @@ def test_the_sweep_forgets_keys_after_a_day(client: httpx.Client) -> None:
     with db.transaction() as tx:
         its = update(IdempotencyKey).where(IdempotencyKey.key == old)
         tx.execute(its.values(created_at=func.now() - KEPT - timedelta(seconds=1)))
-        tx.execute(sweep.OLD_KEYS)
+        tx.execute(forget.OLD_KEYS)
         left = set(tx.scalars(select(IdempotencyKey.key).where(IdempotencyKey.key.in_([old, young]))))
     assert left == {young}

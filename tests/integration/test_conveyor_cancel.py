@@ -93,7 +93,7 @@ def test_a_whole_line_that_is_cancelled_is_left_at_once_and_who_comes_after_has_
         batch_id = rows.batch(tx, 30)
     queue(store, 30, batch_id=batch_id)
     with start(cap=1):
-        wait_until(lambda: states() == {State.INFLIGHT: 1, State.CLAIMED: 8, State.QUEUED: 21})
+        wait_until(lambda: states() == {State.INFLIGHT: 1, State.CLAIMED: 7, State.QUEUED: 22})
         with db.transaction() as tx:
             cancel.ask(tx, tx.get_one(Batch, batch_id), FINISH)
         assert len(cancel.carry_on(batch_id, 60.0).unsent) == 29

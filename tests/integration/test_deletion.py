@@ -217,7 +217,7 @@ def test_the_sweep_goes_on_with_deletions(
     api: Api, client: httpx.Client, batch_of: Callable[..., tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "REQUEST_SECONDS", 0.0)
-    monkeypatch.setattr(sweep, "PURGE_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(sweep, "TIDY_EVERY_SECONDS", 0.01)
     batch_id, (job_id,) = batch_of(1)
     assert client.delete(f"/v1/batches/{batch_id}").status_code == 204
     sweeper = Sweeper(on_death=pytest.fail)

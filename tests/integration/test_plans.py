@@ -17,9 +17,14 @@ from cleanplate.states import InFlight, State
 from tests.plans import plans
 from tests.servers import fresh_database
 from worker import budget, capacity, deliveries, importing, purge, seating, twins
+from worker.look import look
 
 MANY = 20_000
 OPEN_ACCOUNTS = capacity.open_accounts("w9", frozenset({"default", "second"}))
+LOOKED_AT = (
+    *("ix_jobs_unconfirmed_due", "ix_jobs_ready_due", "ix_jobs_importing", "ix_batches_cancelling"),
+    *("ix_batches_deleted", "ix_batches_hold"),
+)
 SMALL = {"workers", "accounts", "tenants"}
 STATE = """
     CASE WHEN n % 1000 = 1 THEN 'claimed' WHEN n % 1000 = 2 THEN 'sending' WHEN n % 1000 = 3 THEN 'unconfirmed'
@@ -124,6 +129,7 @@ def listed(**wanted: Any) -> Any:
             "ix_jobs_ended",
             id="what was used",
         ),
+        *(pytest.param(look(), index, id=f"what there is to sweep, by {index}") for index in LOOKED_AT),
         pytest.param(deletion.unfinished(), "ix_batches_deleted", id="deleted batches"),
         pytest.param(deletion.jobs_of("bat_1", "job_00010000"), "ix_jobs_batch", id="jobs to delete"),
         pytest.param(purge.deleted(100), "ix_jobs_deleted", id="deleted jobs with pictures"),

@@ -1,19 +1,18 @@
 """What nobody works on any more is found and moved on."""
 
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
 from cleanplate import db, jobs, leases, queue
-from cleanplate.models import Attempt, Delivery, DeliveryAttempt, Job, Worker
+from cleanplate.models import Attempt, Job
 from cleanplate.states import State
 from tests import rows
-from worker import deliveries, sweep
+from worker import sweep
 from worker.flight import load_flights
 from worker.sweep import Sweeper
 
@@ -189,56 +188,6 @@ def test_so_is_every_result_when_no_broker_takes_the_hint(
     assert sorted(finalized) == job_ids[: sweep.HERE]
     sweeper._round()
     assert sorted(finalized) == job_ids
-
-
-# -- deliveries and workers --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("made_days_ago", "ended_days_ago", "state", "kept"),
-    [
-        (31, 31, "delivered", False),
-        (31, 31, "failed", False),
-        (29, 29, "delivered", True),
-        (31, 1, "delivered", True),  # it was sent again yesterday
-        (31, 31, "pending", True),
-    ],
-)
-def test_a_delivery_and_its_attempts_are_forgotten_30_days_after_its_last_try(
-    sweeper: Sweeper, made_days_ago: float, ended_days_ago: float, state: str, kept: bool
-) -> None:
-    made = int((time.time() - made_days_ago * DAY) * 1000)
-    with db.transaction() as tx:
-        endpoint = rows.deaf_endpoint(tx)
-        id_ = f"dlv_{made:012x}7{'0' * 19}"
-        told = {"tenant_id": rows.TENANT, "endpoint_id": endpoint, "event_id": "evt_1", "event_type": "job.failed"}
-        tx.add(Delivery(id=id_, body="{}", state=state, due_at=ago(ended_days_ago * DAY), tries=1, **told))
-        tx.flush()
-        tx.add(DeliveryAttempt(delivery_id=id_, number=1))
-    sweeper._round()
-    with db.transaction() as tx:
-        assert len(tx.scalars(select(Delivery.id)).all()) == len(tx.scalars(select(DeliveryAttempt)).all()) == kept
-
-
-def test_old_deliveries_are_forgotten_a_page_at_a_time(sweeper: Sweeper) -> None:
-    old = {"event_id": "evt_1", "event_type": "job.failed", "body": "{}", "state": "delivered"}
-    with db.transaction() as tx:
-        old |= {"endpoint_id": rows.deaf_endpoint(tx), "tenant_id": rows.TENANT}
-        old["due_at"] = datetime.now(UTC) - timedelta(days=40)
-        ids = [f"dlv_{number:012x}7{'0' * 19}" for number in range(deliveries.PAGE + 1)]
-        tx.execute(insert(Delivery), [{"id": id_, **old} for id_ in ids])
-    sweeper._round()
-    with db.transaction() as tx:
-        assert tx.scalars(select(Delivery.id)).all() == ids[-1:]
-
-
-def test_a_lease_is_forgotten_long_after_it_ended(sweeper: Sweeper) -> None:
-    with db.transaction() as tx:
-        for name, left in (("alive", 5), ("dead", -60), ("long dead", -3600)):
-            rows.worker(tx, name, lease_seconds=left)
-    sweeper._round()
-    with db.transaction() as tx:
-        assert set(tx.scalars(select(Worker.id))) == {"alive", "dead"}
 
 
 # -- the sweeper itself ------------------------------------------------------------------------------------------------

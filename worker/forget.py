@@ -1,0 +1,26 @@
+"""Rows that nobody asks for any more: leases of dead workers, kept answers and deliveries of long ago."""
+
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import delete, func
+
+from cleanplate import db, idempotency
+from cleanplate.models import Worker
+from worker import deliveries
+
+KEYS: Final = 200
+OLD_KEYS: Final = idempotency.forget(KEYS)
+DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
+"""What a dead worker held was rescued by the conveyors at once; its row tells a person who it was."""
+DEAD_WORKERS: Final = delete(Worker).where(Worker.expires_at < func.now() - DEAD_WORKER_KEPT)
+
+
+def forget_more() -> bool:
+    """Delete a page of each kind; return whether more may be left."""
+    with db.transaction() as tx:
+        connection = tx.connection()
+        connection.execute(DEAD_WORKERS)
+        keys = connection.execute(OLD_KEYS).rowcount
+        old = connection.execute(deliveries.outlived()).rowcount
+    return keys >= KEYS or old >= deliveries.PAGE
