@@ -55,9 +55,12 @@ def identity(pid: int) -> str | None:
 
 
 def give_way(pid: int, nice: int) -> None:
-    """Lower the priority of a process that leads its session; a desktop's kernel weighs sessions, not processes."""
+    """Lower the priority of a process that leads its session; a desktop's kernel weighs sessions, not processes.
+
+    One that has a lower priority already keeps it: only root may raise it.
+    """
     with suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, nice)
+        os.setpriority(os.PRIO_PROCESS, pid, max(nice, os.getpriority(os.PRIO_PROCESS, pid)))
     with suppress(OSError):
         (_PROC / str(pid) / "autogroup").write_text(str(nice), encoding="ascii")
 

@@ -109,11 +109,11 @@ class Child:
             self._ended(f"cannot be started: {error}")
             return False
         pid = self._popen.pid
-        if service.nice:
-            processes.give_way(pid, service.nice)
         self.process = processes.Process(
             service.name, pid, processes.identity(pid) or "", service.stop_signal, service.stop_timeout_seconds
         )
+        if service.nice:
+            processes.give_way(pid, service.nice)
         self._ready = self._ready or service.ready is None
         return True
 

@@ -137,9 +137,19 @@ def test_a_service_that_is_to_give_way_has_a_lower_priority_among_processes_and_
         supervisor.start(fake("modest", nice=7))
         pid = supervisor.pid("modest")
         assert pid
-        assert os.getpriority(os.PRIO_PROCESS, pid) == 7
+        assert os.getpriority(os.PRIO_PROCESS, pid) == max(7, os.getpriority(os.PRIO_PROCESS, 0))
         session = Path(f"/proc/{pid}/autogroup")
         assert not session.exists() or session.read_text().endswith("nice 7\n")
+
+
+def test_what_runs_at_a_lower_priority_already_is_left_there_for_only_root_may_raise_it(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(Service("modest", ["nice", "-n", "19", sys.executable, "-c", SLEEP], {}))
+        pid = supervisor.pid("modest")
+        assert pid
+        wait_until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == 19)
+        processes.give_way(pid, 7)
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 19
 
 
 def test_stages_are_stopped_last_first(tmp_path: Path) -> None:
