@@ -229,7 +229,10 @@ def test_nobody_starts_while_the_leash_of_a_killed_supervisor_is_at_work(tmp_pat
 
 def test_when_the_leash_is_killed_too_the_next_start_ends_what_was_left(tmp_path: Path) -> None:
     with stack_process(tmp_path) as (stack, pid):
-        for process in (stack.pid, *leashes(tmp_path)):
+        fastened = leashes(tmp_path)
+        for process in fastened:
+            os.kill(process, signal.SIGSTOP)  # so that it sees nothing before it is killed
+        for process in (stack.pid, *fastened):
             os.kill(process, signal.SIGKILL)
         stack.wait()
         assert is_alive(pid)
