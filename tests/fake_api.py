@@ -52,6 +52,7 @@ class FakeApi(httpx.BaseTransport):
         self.ended: dict[str, list[str]] = {}
         self.refuse: set[str] = set()
         self.fail: set[str] = set()
+        self.warnings: dict[str, list[str]] = {}
         self.held: str | None = None
         self.finish: Callable[[dict[str, Any]], bool] = lambda _: True
         self.before: Callable[[httpx.Request], Answer | None] = lambda _: None
@@ -200,7 +201,7 @@ class FakeApi(httpx.BaseTransport):
             "status": "queued",
             "stage": "queued",
             "error": None,
-            "warnings": [],
+            "warnings": self.warnings.get(custom_id, []),
             "params": self.batches[batch_id]["options"]["params"],
             "image": picture(image),
             "mask": {**picture(mask), "coverage": 0.1},

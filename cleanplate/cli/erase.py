@@ -37,6 +37,7 @@ def erase(
     out: Annotated[Path, typer.Option(file_okay=False, help="Where the results go.")],
     dilate: Annotated[int, typer.Option(min=0, max=100, help="Pixels by which each mask grows.")] = 10,
     output_format: Annotated[Literal["png", "jpeg", "webp"], typer.Option("--format", help="Of the results.")] = "png",
+    mask_invert: Annotated[bool, typer.Option("--mask-invert", help="The masks are black where to erase.")] = False,
     mask_suffix: Annotated[str, typer.Option(help="NAME_mask.png is the mask of NAME.jpg.")] = "_mask",
     name: Annotated[str | None, typer.Option(help="The batch's name on the server, if not that of the photos.")] = None,
     retry_failed: Annotated[
@@ -66,7 +67,7 @@ def erase(
     """
 
     def work() -> Code:
-        params = {"dilate_pixels": dilate, "output_format": output_format}
+        params = {"dilate_pixels": dilate, "output_format": output_format, "mask_invert": mask_invert}
         limits = {"canary": canary, "budget_credits": budget}
         how = {"name": name or photos.resolve().stem[:200], "mask_suffix": mask_suffix, "reuse": not no_reuse}
         options = _options(**how, params=params, seal=False, **limits)

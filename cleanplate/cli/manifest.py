@@ -86,6 +86,7 @@ class ItemLine(BaseModel):
     output: str | None = None
     content: Content | None = None
     outside_mask_max_delta: int | None = None
+    warnings: list[str] = Field(default_factory=list)
 
 
 class ArchiveLine(BaseModel):

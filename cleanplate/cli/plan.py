@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cleanplate.cli import manifest
 from cleanplate.cli.manifest import ItemLine
 from cleanplate.pairing import Pair, pair
 from cleanplate.resources import Params, Rejection
@@ -31,24 +32,38 @@ class Photos:
 
 
 def look(folder: Path, out: Path, mask_suffix: str) -> Photos:
-    """Return what is in ``folder``; hidden files and everything in ``out`` are left aside."""
-    files = list(_files(folder, out.resolve()))
+    """Return what is in ``folder``; hidden files are left aside, and everything in ``out`` or another output folder."""
+    unseen: list[Rejection] = []
+    files = list(_files(folder, out.resolve(), unseen))
     bad = [
         Rejection(item=repr(file), code="bad_name", detail='rename it: \\, " and control characters cannot be sent')
         for file in files
         if not _sendable(file)
     ]
     pairs, alone = pair(filter(_sendable, files), mask_suffix)
-    return Photos(folder, pairs, alone + bad)
+    return Photos(folder, pairs, alone + bad + unseen)
 
 
-def _files(folder: Path, out: Path) -> Iterator[str]:
-    for where, folders, files in os.walk(folder):
+def _files(folder: Path, out: Path, unseen: list[Rejection]) -> Iterator[str]:
+    """Yield pictures by their names; folders that are not looked into, and may have pictures, go to ``unseen``."""
+
+    def leave(path: Path, why: str) -> None:
+        item = f"{path.relative_to(folder).as_posix()}/"
+        unseen.append(Rejection(item=item, code="folder_not_read", detail=f"this folder is not read: {why}"))
+
+    for where, folders, files in os.walk(folder, onerror=lambda error: leave(Path(error.filename), error.strerror)):
         here = Path(where)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != out]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _has_results(here / name, out)]
+        for name in folders:
+            if (here / name).is_symlink():
+                leave(here / name, "it is a link")
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in PICTURES:
                 yield (here / name).relative_to(folder).as_posix()
+
+
+def _has_results(folder: Path, out: Path) -> bool:
+    return folder.resolve() == out or (os.access(folder, os.X_OK) and (folder / manifest.NAME).exists())
 
 
 def _sendable(file: str) -> bool:

@@ -27,6 +27,7 @@ class Report:
         self.succeeded = 0
         self.fresh = 0
         self.failures: list[ItemLine] = []
+        self._warned: dict[str, list[str]] = {}
 
     def item(self, line: ItemLine, *, earlier: bool = False) -> None:
         """Take a settled picture; ``earlier`` when an earlier run had settled it."""
@@ -41,6 +42,15 @@ class Report:
             shown = line.model_dump(mode="json", exclude={"kind", "image", "mask", "content"})
             content = line.content.model_dump(exclude={"mtime_ns"}) if line.content else {"sha256": None, "bytes": None}
             typer.echo(json.dumps({"type": "item", **shown, **content, "earlier": earlier}))
+
+    def warn(self, line: ItemLine) -> list[str]:
+        """Take the warnings of a picture, and return those of a kind that no picture before it had."""
+        first = []
+        for warning in line.warnings:
+            names = self._warned.setdefault(warning.partition(":")[0], [])
+            first += [] if names else [warning]
+            names.append(line.name)
+        return first
 
     def summary(self, *, out: Path | None, batches: Sequence[str], alone: Sequence[Rejection] = ()) -> None:
         """End the report. ``out`` is None when nothing was saved."""
@@ -59,6 +69,8 @@ class Report:
             }
             typer.echo(json.dumps({"type": "summary", **told}))
         else:
+            for code, names in self._warned.items():
+                typer.echo(listed(f"{len(names)} with the warning {code}:", names), err=True)
             typer.echo(self._words(seconds, out))
 
     def _words(self, seconds: float, out: Path | None) -> str:

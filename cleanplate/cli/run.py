@@ -180,6 +180,8 @@ class Run:
             self._manifest.write(line)
         self._settled += 1
         self._report.item(line, earlier=earlier)
+        for warning in () if earlier else self._report.warn(line):
+            self._progress.say(f"{line.name}: {warning}")
         if line.error:
             self._failed += 1
             self._progress.say(described(line))
@@ -259,7 +261,7 @@ def _line(known: ItemLine | None, batch_id: str, name: str, job: Job) -> ItemLin
     if job.status is not Status.SUCCEEDED:
         error = Fault(code=job.error.code, detail=job.error.detail) if job.error else Fault(code=job.status, detail="")
     told = {"status": job.status, "job_id": job.id, "error": error, "cost_credits": job.cost_credits}
-    return known.model_copy(update=told)
+    return known.model_copy(update=told | {"warnings": job.warnings})
 
 
 def _content(picture: Picture | None) -> Content:
