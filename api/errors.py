@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from cleanplate.db import AWAY
+from cleanplate.db import AWAY, words
 from cleanplate.imaging.faults import ImageFault
 from cleanplate.outbound import ForbiddenUrl
 from cleanplate.resources import Rejection
@@ -138,7 +138,7 @@ def _from_http(error: HTTPException) -> Problem:
 
 
 def _from_away(error: Exception) -> Problem:
-    log.warning("the database is away: %s", type(error.__cause__ or error).__name__)
+    log.warning("the database is away: %s", words(error))
     return unavailable("database_unavailable", "The database does not answer; try again.")
 
 

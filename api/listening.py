@@ -110,7 +110,7 @@ class Switchboard:
             try:
                 versions = await self.read(partial(_versions, ids))
             except db.AWAY as error:
-                log.warning("the database is away (%s): listeners wait", type(error).__name__)
+                log.warning("the database is away (%s): listeners wait", db.words(error))
             except Exception:
                 log.exception("looking for what listeners wait for failed unexpectedly")
             else:

@@ -208,12 +208,13 @@ class Client(WaysOut, Webhooks):
     def upstream(self) -> Upstream:
         return self._get(Upstream, "/v1/upstream")
 
-    def ready(self) -> bool:
-        """Tell at once whether the API and what it leans on are up; False also when nothing answers."""
+    def checks(self) -> dict[str, str]:
+        """Tell at once how what the API leans on is, by part; nothing when no such API answers."""
         try:
-            return self._http.get("/readyz").is_success
-        except httpx.TransportError:
-            return False
+            told = self._http.get("/readyz").json()
+            return {str(part): str(how) for part, how in told["checks"].items()}
+        except (httpx.TransportError, ValueError, LookupError, TypeError, AttributeError):
+            return {}
 
     def download(self, job: Job, target: Path) -> None:
         """Put the result of ``job`` at ``target``, whole or not at all, and only if its SHA-256 is the server's.

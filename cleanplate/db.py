@@ -24,6 +24,8 @@ AWAY = (OperationalError, InterfaceError, InternalError)
 again later."""
 
 
+WORDS_MOST = 300
+"""Characters of the driver's words that are told."""
 SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
@@ -43,6 +45,12 @@ CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
     "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
 }
+
+
+def words(error: Exception) -> str:
+    """Return, in a line, what the driver says when the server is away; it names hosts and users and no passwords."""
+    told = getattr(error, "orig", None) or error
+    return " ".join(str(told).split())[:WORDS_MOST] or type(told).__name__
 
 
 def engine() -> Engine:

@@ -12,7 +12,7 @@ SECRETS: Final = re.compile(
     r"|(?P<userinfo>://[^/\s:@]*:)[^/\s?#]+(?=@)",
     re.IGNORECASE,
 )
-QUIET: Final = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aiohttp.access", "kombu", "multipart")
+QUIET: Final = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aiohttp.access", "kombu", "multipart", "alembic")
 
 
 class Redacting(logging.Formatter):

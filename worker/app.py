@@ -114,7 +114,7 @@ def _warm_up(**_: Any) -> None:
     try:
         warm_up()
     except (*db.AWAY, StoreError) as error:
-        log.warning("not warmed up (%s): the first result takes longer", type(error).__name__)
+        log.warning("not warmed up (%s): the first result takes longer", db.words(error))
 
 
 @signals.worker_ready.connect

@@ -39,6 +39,6 @@ class Aside:
         except StoreError as error:
             log.warning("the object store is away: %s (%s)", self._meanwhile, error)
         except db.AWAY as error:
-            log.warning("the database is away (%s): %s", type(error).__name__, self._meanwhile)
+            log.warning("the database is away (%s): %s", db.words(error), self._meanwhile)
         except Exception:
             log.exception("something failed unexpectedly: %s", self._meanwhile)

@@ -66,7 +66,7 @@ class Notifier(threading.Thread):
             try:
                 self._turn()
             except db.AWAY as error:
-                log.warning("the database is away (%s); trying again", type(error.orig).__name__)
+                log.warning("the database is away (%s); trying again", db.words(error))
                 time.sleep(AWAY_SECONDS)
             except BaseException as error:
                 self._on_death(error)

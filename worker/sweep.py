@@ -77,7 +77,7 @@ class Sweeper(threading.Thread):
             try:
                 self._round()
             except db.AWAY as error:
-                log.warning("the database is away (%s); sweeping again soon", type(error.orig).__name__)
+                log.warning("the database is away (%s); sweeping again soon", db.words(error))
             except BaseException as error:
                 self._on_death(error)
                 raise

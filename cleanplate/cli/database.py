@@ -18,14 +18,14 @@ def database() -> Iterator["Transaction"]:
     """Open a transaction on DATABASE_URL, or on what a running ``cleanplate up`` uses."""
     from sqlalchemy.exc import ProgrammingError
 
-    from cleanplate.db import AWAY, Transaction, connect
+    from cleanplate.db import AWAY, Transaction, connect, words
 
     engine = connect(_url())
     try:
         with Transaction(engine) as tx, tx.begin():
             yield tx
     except AWAY as error:
-        typer.echo(f"cleanplate: the database does not answer ({_words(error)}); set DATABASE_URL", err=True)
+        typer.echo(f"cleanplate: the database does not answer ({words(error)}); set DATABASE_URL", err=True)
         raise typer.Exit(Code.UNREACHABLE) from None
     except ProgrammingError:
         typer.echo("cleanplate: the database has not our tables; `cleanplate up` or the migration makes them", err=True)
@@ -42,8 +42,3 @@ def _url() -> str:
     if "database_url" not in here.model_fields_set and file.is_file():
         return file.read_text(encoding="utf-8").strip()
     return here.database_url
-
-
-def _words(error: Exception) -> str:
-    """Return the first line of what the driver says; it names hosts and never passwords."""
-    return str(error.__cause__ or error).partition("\n")[0]

@@ -17,6 +17,22 @@ from cleanplate.client_errors import AuthError, ClientError
 from cleanplate.resources import UpstreamAccount
 from cleanplate.settings import Settings
 
+WHY = "its log says why"
+PARTS = {
+    "database": f"DATABASE_URL of the API; {WHY}",
+    "store": f"STORAGE_URL and the AWS_ variables of the API; {WHY}",
+    "broker": "REDIS_URL of the API; nothing is lost, and each step waits for the sweep",
+}
+MIGRATE = "`cleanplate migrate` brings it up to date"
+NO_WORKER = "nothing is submitted; the log of a conveyor says why"
+PAUSES = {
+    "access": "is the key the right one, and of an account that may use FLUX Erase? it goes on by itself",
+    "credits": "top the account up; it goes on by itself",
+    "unreachable": "is BFL_BASE_URL right, and the way there open? it goes on by itself",
+    "unanswered": "each may be paid for nothing, so one at a time is tried until one is answered",
+    "manual": "`cleanplate upstream resume` goes on",
+}
+"""What to do, by what is the matter."""
 Finding = tuple[bool, str, str]
 """Whether it is well, what it is about, and how it is."""
 
@@ -67,9 +83,17 @@ def _place(url: str) -> str:
 
 def _api(url: str | None) -> Iterator[Finding]:
     with Progress("") as progress, connect(url, progress) as client:
-        ready = client.ready()
-        yield ready, "api", f"{client.url} {'is ready' if ready else 'is not ready, or not there'}"
-        if not ready:
+        checks = client.checks()
+        if not checks:
+            hint = "is `cleanplate up` running? CLEANPLATE_URL or --url names another address"
+            yield False, "api", f"{client.url} does not answer as a cleanplate API ({hint})"
+            return
+        yield True, "api", f"{client.url} answers"
+        for part, how in checks.items():
+            if how != "ok":
+                hint = MIGRATE if how != "away" else PARTS.get(part, "")
+                yield False, part, f"{how}, says the API{hint and f' ({hint})'}"
+        if checks.get("database") != "ok":
             return
         try:
             upstream = client.upstream()
@@ -79,11 +103,15 @@ def _api(url: str | None) -> Iterator[Finding]:
             yield False, "key", str(error)
         else:
             yield True, "key", "accepted"
-            yield not upstream.paused, "conveyor", f"{_state(upstream)}, {upstream.workers} workers"
+            running = f"{upstream.workers} of them alive" if upstream.workers else f"none is alive ({NO_WORKER})"
+            yield bool(upstream.workers) and not upstream.paused, "conveyors", f"{_state(upstream)}; {running}"
             for account in upstream.accounts if len(upstream.accounts) > 1 else ():
                 yield not account.paused, "account", f"{account.account}: {_state(account)}"
 
 
 def _state(account: UpstreamAccount) -> str:
-    paused = f"paused ({account.paused_reason}: {account.paused_detail})" if account.paused else "submitting"
-    return f"{paused}, {account.slots_used} of {account.slots_allowed} slots in use"
+    used = f"{account.slots_used} of {account.slots_allowed} slots in use"
+    if not account.paused:
+        return f"submitting, {used}"
+    hint = PAUSES.get(account.paused_reason or "", "")
+    return f"paused ({account.paused_reason}: {account.paused_detail}), {used}{hint and f' ({hint})'}"

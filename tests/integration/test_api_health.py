@@ -1,6 +1,7 @@
 import json
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import delete, func, make_url
 
+from api import health
 from cleanplate import accounts, db
 from cleanplate.models import Account, Worker
 from cleanplate.states import State
@@ -49,6 +51,36 @@ def test_an_api_without_its_database_asks_to_be_tried_again(cut_off: httpx.Clien
 def test_without_database_or_store_it_is_not_ready(cut_off: httpx.Client) -> None:
     told = problem(cut_off.get("/readyz"), 503, "not_ready")
     assert told["checks"] == {"database": "away", "store": "away", "broker": "away"}
+
+
+def test_the_log_says_which_setting_names_what_is_away_and_why(
+    cut_off: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut_off.get("/readyz")
+    assert "the database that DATABASE_URL names is away: connection failed" in caplog.text
+    assert "the store that STORAGE_URL names is away: " in caplog.text
+    assert "the broker that REDIS_URL names is away: " in caplog.text
+
+
+def test_a_part_that_hangs_holds_up_no_probe_and_is_asked_once(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, hangs = Counter[str](), threading.Event()
+
+    def check() -> str:
+        asked["store"] += 1
+        hangs.wait(30)
+        return "ok"
+
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.2)
+    database = health.Probe("database", lambda: "ok", "DATABASE_URL")
+    probes = {"database": database, "store": health.Probe("store", check, "STORAGE_URL")}
+    monkeypatch.setattr(health, "PROBES", probes)
+    told = [problem(client.get("/readyz"), 503, "not_ready")["checks"] for _ in range(3)]
+    assert [checks["store"] for checks in told] == ["away"] * 3
+    assert asked["store"] == 1
+    hangs.set()
+    servers.wait_until(lambda: probes["store"].ask().result() == "ok")
 
 
 def test_without_the_broker_it_is_ready(api: Api, client: httpx.Client) -> None:

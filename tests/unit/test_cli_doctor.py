@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import httpx
@@ -15,8 +16,14 @@ def api(api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeAp
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLEANPLATE_DATA_DIR", str(tmp_path))
     settings.get.cache_clear()
-    monkeypatch.setattr(api, "before", lambda request: httpx.Response(200) if request.url.path == "/readyz" else None)
+    well(api)
     return api
+
+
+def well(api: FakeApi, status: int = 200, **checks: str) -> None:
+    """Let what the API leans on be well, but for these."""
+    told = {"checks": {"database": "ok", "store": "ok", "broker": "ok"} | checks}
+    api.before = lambda request: httpx.Response(status, json=told) if request.url.path == "/readyz" else None
 
 
 def doctor() -> Result:
@@ -31,7 +38,7 @@ def test_all_well_is_a_line_each_and_zero(api: FakeApi) -> None:
     result = doctor()
     assert result.exit_code == 0
     assert {line[:2] for line in result.stdout.splitlines()} == {"ok"}
-    for part in ("cleanplate", "postgresql", "redis", "store", "upstream", "api", "key", "conveyor"):
+    for part in ("cleanplate", "postgresql", "redis", "store", "upstream", "api", "key", "conveyors"):
         assert f"ok  {part:<11} " in result.stdout
 
 
@@ -50,7 +57,42 @@ def test_a_refused_key_and_a_pause_are_told(api: FakeApi) -> None:
     api.upstream = {"paused": True, "paused_reason": "credits", "paused_detail": "empty"}
     result = doctor()
     assert result.exit_code == 1
-    assert "!!  conveyor    paused (credits: empty)" in result.stdout
+    assert "!!  conveyors   paused (credits: empty), 0 of 24 slots in use (top the account up" in result.stdout
+
+
+@pytest.mark.parametrize("reason", ["access", "credits", "unreachable", "unanswered", "manual"])
+def test_every_pause_is_told_with_what_to_do_about_it(api: FakeApi, reason: str) -> None:
+    api.upstream = {"paused": True, "paused_reason": reason, "paused_detail": "so it is"}
+    (line,) = [line for line in doctor().stdout.splitlines() if "conveyors" in line]
+    assert re.search(rf"paused \({reason}: so it is\), .* in use \(.+\)", line)
+
+
+def test_without_a_conveyor_all_is_not_well(api: FakeApi) -> None:
+    api.upstream = {"workers": 0}
+    result = doctor()
+    assert result.exit_code == 1
+    assert "!!  conveyors   submitting, 0 of 24 slots in use; none is alive (nothing is submitted" in result.stdout
+
+
+@pytest.mark.parametrize("part", ["store", "broker"])
+def test_a_part_that_the_api_misses_is_told_with_what_names_it(api: FakeApi, part: str) -> None:
+    well(api, 503 if part == "store" else 200, **{part: "away"})
+    result = doctor()
+    assert result.exit_code == 1
+    assert re.search(rf"!!  {part} +away, says the API \(.*_URL", result.stdout)
+    assert "ok  conveyors" in result.stdout
+
+
+def test_without_the_database_nothing_more_is_asked(api: FakeApi) -> None:
+    well(api, 503, database="at migration 0004, not 0019")
+    result = doctor()
+    assert (result.exit_code, len(api.requests)) == (1, 1)
+    assert "!!  database    at migration 0004, not 0019, says the API (`cleanplate migrate`" in result.stdout
+
+
+def test_what_is_no_cleanplate_api_is_told(api: FakeApi) -> None:
+    api.before = lambda _: httpx.Response(200, html="<h1>Welcome to nginx!</h1>")
+    assert "does not answer as a cleanplate API" in doctor().stdout
 
 
 def test_each_of_several_accounts_is_told_by_its_name_and_without_its_key(
