@@ -4,19 +4,21 @@ Each page is one transaction: its jobs, their turns and the batch's total. A bat
 whose request did not come to its end is open and has what was taken until then.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import func, select, update
 
-from api import intake, remote
+from api import intake, receivers, remote
 from api.errors import Problem, findings, not_found, shortened, translate
 from api.intake import Checked, Source, Stored, Upload
 from api.remote import Remote
-from cleanplate import batches, db, holding
+from cleanplate import batches, db, holding, ids
 from cleanplate.models import Batch, Job
 from cleanplate.resources import BatchOptions, Rejection
+from cleanplate.states import Hold
 
 PAGE: Final = 50
 """Pairs that are committed at once."""
@@ -25,14 +27,17 @@ JOBS_TOLD: Final = 200
 REJECTED_TOLD: Final = 10_000
 """Items in no job that an answer and the batch list."""
 
+INCOMPLETE: Final = "body_incomplete"
+
 
 @dataclass(slots=True)
 class Admitted:
-    """What became of a request's items: the first jobs, how many there are, and why others are none."""
+    """What became of a request's items: the first jobs, how many and which there are, and why others are none."""
 
     rejected: list[Rejection]
     jobs: list[Job] = field(default_factory=list)
     count: int = 0
+    custom_ids: set[str] = field(default_factory=set)
 
 
 Item = Upload | Remote
@@ -82,6 +87,29 @@ def check(source: Source | None, items: Sequence[Item], rejected: Sequence[Rejec
         raise Problem(422, "batch_rejected", detail, errors=findings(grave))
 
 
+def begin(tx: db.Transaction, tenant_id: str, options: BatchOptions) -> tuple[Batch, str | None]:
+    """Write a batch without items, and return it with the secret of its webhooks if they are new."""
+    endpoint_id = secret = None
+    if options.webhook_url is not None:
+        endpoint_id, secret = receivers.one_off(tx, tenant_id, options.webhook_url)
+    row = Batch(
+        id=ids.new(ids.Kind.BATCH),
+        tenant_id=tenant_id,
+        name=options.name,
+        params=options.params.model_dump(),
+        options=options.model_dump(mode="json"),
+        rejected=[],
+        endpoint_id=endpoint_id,
+        priority=options.priority,
+        total=0,
+        hold=Hold.CANARY if options.canary is not None else None,
+        budget_credits=options.budget_credits,
+    )
+    tx.add(row)
+    tx.flush()
+    return row, secret
+
+
 def insert(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: BatchOptions, to: Admitted) -> None:
     """Write the jobs of a batch whose row is locked. In parts, since rows of ten thousand jobs fill the memory."""
     if len(taken) > PAGE and isinstance(taken[0], Stored):
@@ -93,6 +121,7 @@ def insert(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: Batc
         jobs += remote.insert_jobs(tx, [one for one in part if isinstance(one, Remote)], options, row)
         row.total += len(jobs)
         to.count += len(jobs)
+        to.custom_ids.update(job.custom_id for job in jobs if job.custom_id is not None)
         for job in jobs:
             tx.expunge(job)
         to.jobs += jobs[: JOBS_TOLD - len(to.jobs)]
@@ -126,9 +155,10 @@ def finish(tx: db.Transaction, batch_id: str, rejected: Sequence[Rejection], *, 
     """Write down, once each, why items are in no job, seal the batch if it is to be, and end it if nothing is left."""
     row = tx.get_one(Batch, batch_id, with_for_update={"key_share": True}, populate_existing=True)
     told = [one.model_dump() for one in rejections([one for one in rejected if one.code != intake.DUPLICATE])]
-    before = {tuple(sorted(one.items())) for one in row.rejected}
+    kept = [one for one in row.rejected if one["code"] != INCOMPLETE]
+    before = {tuple(sorted(one.items())) for one in kept}
     new = [one for one in told if tuple(sorted(one.items())) not in before]
-    row.rejected = [*row.rejected, *new][: REJECTED_TOLD + 1]
+    row.rejected = [*kept, *new][: REJECTED_TOLD + 1]
     tx.flush()
     if seal:
         tx.execute(
@@ -139,15 +169,32 @@ def finish(tx: db.Transaction, batch_id: str, rejected: Sequence[Rejection], *, 
     return row
 
 
+def note_incomplete(tx: db.Transaction, batch_id: str, count: int) -> None:
+    """Write down that the request that makes the batch broke off; the next that brings items to it takes that back."""
+    detail = f"the request broke off before all of it had come; {count} items of it are here"
+    finish(tx, batch_id, [intake.reject("the rest", INCOMPLETE, detail)], seal=False)
+
+
 def rejections(rejected: Sequence[Rejection]) -> list[Rejection]:
     """Return what an answer tells of items that are in no job."""
     return shortened(rejected, most=REJECTED_TOLD)
 
 
+@contextmanager
+def telling(batch_id: str | None) -> Iterator[None]:
+    """Let what is raised say where the items are that were taken, if there are any."""
+    try:
+        yield
+    except Exception as error:
+        if batch_id is None:
+            raise
+        raise interrupted(error, batch_id) from error
+
+
 def interrupted(error: Exception, batch_id: str) -> Exception:
     """Return what to raise for a request that ended in the middle: it says where the items are that were taken."""
     told = translate(error)
-    if told is None:
+    if told is None or "batch_id" in told.extra:
         return error
     detail = f"{told.detail} What was taken is in the batch {batch_id}, which is open: send it the same items again."
     return Problem(

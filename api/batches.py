@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -10,28 +11,27 @@ from sqlalchemy import func, update
 
 from api import admission, examples, idempotency, incoming, intake, quote, receivers, remote
 from api.admission import Admitted, Item
-from api.auth import Authenticated, caller
+from api.arriving import ArrivingItems, DryRun
+from api.auth import Authenticated, Caller, caller
+from api.bodies import MultipartOrBatch, MultipartOrItems
 from api.documentation import REF, answers, example, file, form, or_json
 from api.errors import Problem, findings, invalid, not_found
 from api.forms import Form
-from api.idempotency import Once
+from api.idempotency import Call, Once
 from api.intake import Source
 from api.itemwise import Sent, SentBatch
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, cut, of_batch, of_tenant
-from api.remote import MultipartOrBatch, MultipartOrItems
-from cleanplate import batches, db, ids, resources, shown
+from cleanplate import batches, db, resources, shown
 from cleanplate.items import NewBatch, NewItems
 from cleanplate.models import Batch
 from cleanplate.quoted import Quote
 from cleanplate.resources import Accepted, BatchOptions, Page, Rejection
-from cleanplate.states import Hold
 
 router = APIRouter(
     prefix="/v1/batches", tags=["batches"], dependencies=[Depends(caller)], responses=answers(401, 422, 500, 503)
 )
 
-DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
 FILES = {"type": "array", "items": file("`NAME.ext` and its mask `NAME_mask.png`, and so on.")}
 ARCHIVE = file("In place of `files`, a ZIP of the same; it may have a `manifest.csv`.")
 WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS_OF_WORK
@@ -63,7 +63,16 @@ def create_batch(
 
     Or take, as JSON, where each image and its mask lie: they are fetched and checked later, and a job whose pair cannot
     be worked on fails.
+
+    With `options` before its files a form's pairs are worked on from the first on while the rest still arrives.
     """
+    with admission.telling(once.begun):
+        return _create_batch(who, sent, once, response, dry_run=dry_run)
+
+
+def _create_batch(
+    who: Caller, sent: Form | SentBatch, once: Call, response: Response, *, dry_run: bool
+) -> resources.Batch | Quote:
     options = sent.options if isinstance(sent, SentBatch) else _options(sent)
     if options.webhook_url is not None:
         receivers.check_url(options.webhook_url)
@@ -87,7 +96,7 @@ def create_batch(
                 detail = "There is no pair to work on in this batch."
                 raise Problem(422, "no_valid_items", detail, errors=findings(rejected))
             with db.transaction() as tx:
-                row, secret = _begin(tx, who.tenant_id, options)
+                row, secret = admission.begin(tx, who.tenant_id, options)
                 batch_id = row.id
                 admission.insert(tx, row, taken, options, admitted)
                 if len(items) <= admission.page_size(items, options):
@@ -96,13 +105,11 @@ def create_batch(
                     return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
                 once.begin(tx, batch_id)
         response.headers["Location"] = f"/v1/batches/{batch_id}"
-        try:
+        with admission.telling(batch_id):
             admission.add(who.tenant_id, batch_id, pages, options, admitted)
             with db.transaction() as tx:
                 row = admission.finish(tx, batch_id, rejected, seal=options.seal)
                 return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
-        except Exception as error:
-            raise admission.interrupted(error, batch_id) from error
 
 
 @router.post(
@@ -111,7 +118,9 @@ def create_batch(
     responses={**example(202, "What became of each item.", examples.ACCEPTED), **WRITES, **answers(404, 409)},
     openapi_extra=or_json(form("NewItemsFiles", {"files": FILES, "archive": ARCHIVE}, required=[]), NewItems),
 )
-def add_batch_items(who: Authenticated, batch_id: str, sent: MultipartOrItems, once: Once, base: BaseUrl) -> Accepted:
+def add_batch_items(
+    who: Authenticated, batch_id: str, sent: MultipartOrItems, arrived: ArrivingItems, once: Once, base: BaseUrl
+) -> Accepted:
     """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated.
 
     Of JSON that holds only for items with a `custom_id`.
@@ -120,16 +129,17 @@ def add_batch_items(who: Authenticated, batch_id: str, sent: MultipartOrItems, o
         sent.only(files=incoming.FIELDS, fields=())
     with db.transaction() as tx:
         row = admission.find(tx, who.tenant_id, batch_id)
-        if why := admission.closed(row):
+        if (why := admission.closed(row)) and not arrived.admitted.count:
             raise why
         options = BatchOptions(**row.options)
     source, items, rejected = _find(who.tenant_id, sent, options)
+    admitted = replace(arrived.admitted, rejected=rejected)
+    items = [one for one in items if one.custom_id not in admitted.custom_ids]
     with db.transaction() as tx:
         known = intake.known(tx, batch_id, items)
     rejected += intake.duplicates(items, known)
     items = [one for one in items if one.custom_id not in known]
     admission.check(source, items, rejected, options)
-    admitted = Admitted(rejected)
     with closing(admission.pages(source, items, options, rejected)) as pages:
         if source is not None:
             admission.add(who.tenant_id, batch_id, pages, options, admitted)
@@ -201,26 +211,3 @@ def _find(
         return incoming.find(sent, options)
     with db.transaction() as tx:
         return None, *remote.find(tx, tenant_id, sent.items)
-
-
-def _begin(tx: db.Transaction, tenant_id: str, options: BatchOptions) -> tuple[Batch, str | None]:
-    """Write a batch without items, and return it with the secret of its webhooks if they are new."""
-    endpoint_id = secret = None
-    if options.webhook_url is not None:
-        endpoint_id, secret = receivers.one_off(tx, tenant_id, options.webhook_url)
-    row = Batch(
-        id=ids.new(ids.Kind.BATCH),
-        tenant_id=tenant_id,
-        name=options.name,
-        params=options.params.model_dump(),
-        options=options.model_dump(mode="json"),
-        rejected=[],
-        endpoint_id=endpoint_id,
-        priority=options.priority,
-        total=0,
-        hold=Hold.CANARY if options.canary is not None else None,
-        budget_credits=options.budget_credits,
-    )
-    tx.add(row)
-    tx.flush()
-    return row, secret

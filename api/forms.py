@@ -4,12 +4,14 @@ One file, because a request may bring thousands and a process may open only hund
 what is left to python-multipart.
 """
 
+import asyncio
 import errno
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import IO, Annotated
+from typing import IO, Annotated, Protocol
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -38,11 +40,18 @@ class File:
 
 @dataclass(slots=True)
 class Form:
-    """The fields and the files of one request, in the order in which they came."""
+    """The fields and the files of one request, in the order in which they came.
+
+    ``ahead`` are the fields that came before the first file. While the body arrives, the first ``whole`` files can be
+    read, and ``size`` bytes of the spool.
+    """
 
     spool: IO[bytes]
     fields: dict[str, str] = field(default_factory=dict)
     files: list[File] = field(default_factory=list)
+    ahead: Mapping[str, str] = field(default_factory=dict)
+    whole: int = 0
+    size: int = 0
 
     def only(self, *, files: Collection[str], fields: Collection[str]) -> None:
         """Refuse what came under any other name. Raises :class:`Problem` 422."""
@@ -75,6 +84,13 @@ class Form:
         return os.pread(self.spool.fileno(), min(size, file.size - offset), file.offset + offset)
 
 
+class Meanwhile(Protocol):
+    """What is done with a form while it arrives."""
+
+    async def receive(self, form: Form, body: Awaitable[None], flush: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the ``body``, whose errors are raised; ``flush`` makes all that has come readable."""
+
+
 def check_size(file: File) -> None:
     """Raise :class:`Problem` 413 for a file that is larger than one may be."""
     limit = settings.get().max_file_bytes
@@ -85,13 +101,21 @@ def check_size(file: File) -> None:
 
 async def multipart(request: Request) -> AsyncGenerator[Form, None]:
     """Read the request's body to its end. Raises :class:`Problem` 400, 413 or 415, and ``StoreFull``."""
+    async with aclosing(receive(request, None)) as forms:
+        async for form in forms:
+            yield form
+
+
+async def receive(request: Request, meanwhile: Meanwhile | None) -> AsyncGenerator[Form, None]:
+    """Do the same and something ``meanwhile``, which raises what it will."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
         raise Problem(415, "unsupported_media_type", "Send this as multipart/form-data.")
     file = await run_in_threadpool(spool)
     try:
         reader = _Reader(Form(file), settings.get().max_request_files)
-        await reader.consume(request, options.get(b"boundary", b""))
+        body = reader.consume(request, options.get(b"boundary", b""))
+        await (meanwhile.receive(reader.form, body, reader.flush) if meanwhile else body)
         yield reader.form
     finally:
         await run_in_threadpool(file.close)  # freeing half a gigabyte takes a while
@@ -130,8 +154,9 @@ class _Reader:
         self.form = form
         self._files_allowed = files_allowed
         self._kept_bytes = settings.get().max_file_bytes
-        self._written = 0
         self._unwritten = bytearray()
+        self._writing = asyncio.Lock()
+        self._kept = self._whole = 0
         self._headers: dict[bytes, bytes] = {}
         self._header, self._value = b"", b""
         self._name = ""
@@ -161,15 +186,20 @@ class _Reader:
             except FormParserError as error:
                 raise _malformed("The multipart body is malformed.") from error
             if len(self._unwritten) >= WRITE_BYTES:
-                await run_in_threadpool(self._write)
-        await run_in_threadpool(self._write)
+                await self.flush()
+        await self.flush()
         if not self._ended:
             raise _malformed("The multipart body ends before its last boundary.")
 
-    def _write(self) -> None:
-        write(self.form.spool, self._unwritten)
-        self._written += len(self._unwritten)
-        self._unwritten.clear()
+    async def flush(self) -> None:
+        """Write what has come to the spool."""
+        async with self._writing:
+            data, self._unwritten = self._unwritten, bytearray()
+            whole = self._whole
+            if data:
+                await run_in_threadpool(write, self.form.spool, data)
+            self.form.size += len(data)
+            self.form.whole = whole
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -191,8 +221,9 @@ class _Reader:
         if b"filename" in options:
             if len(self.form.files) == self._files_allowed:
                 raise _too_many("files", self._files_allowed)
-            offset = self._written + len(self._unwritten)
-            self._file = File(self._name, _text(options[b"filename"]), offset)
+            self._file = File(self._name, _text(options[b"filename"]), self._kept)
+            if not self.form.files:
+                self.form.ahead = dict(self.form.fields)
             self.form.files.append(self._file)
         elif len(self.form.fields) == FIELDS_ALLOWED:
             raise _too_many("fields", FIELDS_ALLOWED)
@@ -205,13 +236,16 @@ class _Reader:
                 raise Problem(413, "field_too_large", detail, extra={"limit_bytes": FIELD_BYTES})
             return
         kept = end if self._file.field == ARCHIVE else start + max(0, self._kept_bytes - self._file.size)
-        self._unwritten += data[start : min(end, kept)]
+        took = data[start : min(end, kept)]
+        self._unwritten += took
+        self._kept += len(took)
         self._file.size += end - start
 
     def _on_part_end(self) -> None:
         if self._file is not None:
             if not self._file.name and not self._file.size:  # a browser's form in which no file was chosen
                 self.form.files.pop()
+            self._whole = len(self.form.files)
         else:
             if self._name in self.form.fields:
                 raise _malformed(f"The field {self._name} is given twice.")

@@ -28,13 +28,35 @@ def find(form: Form, options: BatchOptions) -> tuple[Source, list[Upload], list[
     Raises :class:`Problem` 422 ``validation_failed``, ``archive_rejected`` or ``manifest_invalid``.
     """
     if all(file.field != ARCHIVE for file in form.files):
-        return form, *intake.find_pairs(form.files, options.mask_suffix)
+        as_they_come = pairs_as_they_come(form, options)
+        return form, *intake.find_pairs(form.files, options.mask_suffix, as_they_come=as_they_come)
     form.only(files={ARCHIVE}, fields=form.fields)
     archive = open_archive(form, form.one(ARCHIVE))
     lists = [file for file in archive.files if _is_manifest(names.clean(file.name))]
     if not lists:
         return archive, *intake.find_pairs(archive.files, options.mask_suffix)
     return archive, *_by_manifest(archive, lists, options)
+
+
+class Finder:
+    """Finds the pairs of a form that still arrives, each as soon as it is whole."""
+
+    def __init__(self, form: Form, options: BatchOptions) -> None:
+        self.source: Source = form
+        self.options = options
+        self._form = form
+        self._pairs = intake.Pairs(options.mask_suffix)
+        self._seen = 0
+
+    def find(self) -> list[Upload]:
+        """Return the pairs that have become whole since it was asked last."""
+        seen, self._seen = self._seen, self._form.whole
+        return self._pairs.add(self._form.files[seen : self._seen])
+
+
+def pairs_as_they_come(form: Form, options: BatchOptions) -> bool:
+    """Tell whether a file may be paired before it is known what comes after it."""
+    return not options.atomic and ("options" in form.ahead or "options" not in form.fields)
 
 
 def _is_manifest(name: str) -> bool:

@@ -1,21 +1,16 @@
 """Items of which the request says where their files lie: judged one by one here, fetched by workers later."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any
 
-from fastapi import Depends, Request
-from fastapi.concurrency import run_in_threadpool
 from pydantic_core import from_json
 from sqlalchemy import Text, any_, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from api.errors import Problem
-from api.forms import Form, multipart
-from api.itemwise import Given, NoItem, Sent, SentBatch, read
+from api.itemwise import Given, NoItem
 from cleanplate import buckets, ids, inputs, outbound, settings
 from cleanplate.db import Transaction
 from cleanplate.items import Item, Source
@@ -45,32 +40,6 @@ class Remote:
     def uploads(self) -> AbstractSet[str]:
         """The uploads that it names."""
         return {source.upload_id for source in self.item.sources.values() if source.upload_id is not None}
-
-
-async def multipart_or_batch(request: Request) -> AsyncIterator[Form | SentBatch]:
-    """Read the body as what its type says that it is. Raises as :func:`api.forms.multipart` does."""
-    async for sent in _body(request, SentBatch):
-        yield sent
-
-
-async def multipart_or_items(request: Request) -> AsyncIterator[Form | Sent]:
-    """Read the body of a call without options in the same way."""
-    async for sent in _body(request, Sent):
-        yield sent
-
-
-MultipartOrBatch = Annotated[Form | SentBatch, Depends(multipart_or_batch, scope="function")]
-MultipartOrItems = Annotated[Form | Sent, Depends(multipart_or_items, scope="function")]
-
-
-async def _body(request: Request, model: type[Sent]) -> AsyncIterator[Any]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        async with aclosing(multipart(request)) as forms:
-            async for form in forms:
-                yield form
-        return
-    yield await run_in_threadpool(read, model, await request.body())
 
 
 def find(tx: Transaction, tenant_id: str, items: Sequence[Given | NoItem]) -> tuple[list[Remote], list[Rejection]]:

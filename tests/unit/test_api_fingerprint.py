@@ -2,7 +2,7 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.fingerprint import BodyDigest
+from api.fingerprint import FIRST_MARK, BodyDigest
 
 PHOTO = bytes(range(256)) * 40
 
@@ -39,3 +39,26 @@ def test_it_does_not_matter_in_which_pieces_a_body_comes(step: int) -> None:
 
 def test_a_body_that_is_no_form_is_hashed_as_it_is() -> None:
     assert digest(b'{"a": 1}', "application/json") != digest(b'{"a":1}', "application/json")
+
+
+@given(st.integers(0, 3 * FIRST_MARK), st.integers(0, 40_000), st.binary(max_size=3))
+def test_what_came_of_a_cut_body_is_known_again_in_the_whole_one_and_not_in_another(
+    came: int, length: int, changed: bytes
+) -> None:
+    whole = (PHOTO * 5)[: max(came, length)]
+    first, again, other = (BodyDigest(b"") for _ in range(3))
+    first.update(whole[:came])
+    for start in range(0, len(whole), 1000):
+        again.update(whole[start : start + 1000])
+    other.update(changed + whole)
+    size, digest = max(first.marks.items())
+    assert came * 15 <= size * 16 or came < FIRST_MARK
+    assert again.marks[size] == digest
+    assert (other.marks.get(size) == digest) == (size == 0 or (changed + whole)[:size] == whole[:size])
+
+
+def test_few_marks_are_kept_of_a_large_body() -> None:
+    made = BodyDigest(b"")
+    for _ in range(64):
+        made.update(bytes(1 << 20))
+    assert len(made.marks) < 300

@@ -6,9 +6,9 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 from api.app import PARTS, app
+from api.bodies import multipart_or_batch, multipart_or_items
 from api.forms import multipart
 from api.idempotency import once
-from api.remote import multipart_or_batch, multipart_or_items
 
 DOCUMENT = app.openapi()
 BODIES = {multipart, multipart_or_batch, multipart_or_items}

@@ -1,9 +1,10 @@
 import unicodedata
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleanplate.pairing import Pair, pair
+from cleanplate.pairing import Pair, Pairing, key, pair
 
 stems = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12)
 
@@ -60,3 +61,26 @@ def test_every_file_is_in_one_pair_or_in_one_fault(images: set[str], masks: set[
 def test_the_order_of_the_files_does_not_matter(images: set[str]) -> None:
     files = [f"{stem}{end}" for stem in sorted(images) for end in (".jpg", "_mask.png")]
     assert pair(files) == pair(reversed(files))
+
+
+def test_as_they_come_a_pair_is_taken_when_it_is_whole_and_what_comes_later_under_its_name_is_refused() -> None:
+    pairing = Pairing()
+    came = ["a_mask.png", "b.jpg", "A.jpg", "b.png", "a.webp", "b_mask.png", "a_mask.png", "c.jpg"]
+    assert [pairing.add(file) for file in came] == [None, None, Pair("A", "A.jpg", "a_mask.png"), *[None] * 5]
+    told = sorted((fault.item, fault.code) for fault in pairing.rejected())
+    late = [(file, "ambiguous_pair") for file in ("a.webp", "a_mask.png", "b.jpg", "b.png", "b_mask.png")]
+    assert told == [*late, ("c.jpg", "missing_mask")]
+
+
+@given(st.sets(stems, max_size=8), st.sets(stems, max_size=8), st.randoms())
+def test_where_no_two_files_are_alike_the_order_in_which_they_come_does_not_matter(
+    images: set[str], masks: set[str], random: Random
+) -> None:
+    images, masks = ({key(stem): stem for stem in found}.values() for found in (images, masks))
+    files = [f"{stem}.jpg" for stem in images] + [f"{stem}_mask.png" for stem in masks]
+    random.shuffle(files)
+    pairing = Pairing()
+    taken = [found for file in files if (found := pairing.add(file))]
+    pairs, faults = pair(files)
+    assert {found.image for found in taken} == {found.image for found in pairs}
+    assert {fault.item for fault in pairing.rejected()} == {fault.item for fault in faults}

@@ -1,0 +1,169 @@
+"""What a request brings for a batch is taken in while the rest of it still arrives.
+
+That is an advance on what the call does when its body has come: it goes on with the batch as one that is sent again
+does, and judges once more whatever was not taken. So nothing is refused here, and what is left undone is done then.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing, suppress
+from typing import Annotated, Final
+
+from fastapi import Depends, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+
+from api import admission, incoming, intake, receivers
+from api.admission import Admitted
+from api.auth import Authenticated
+from api.errors import Problem
+from api.forms import Form
+from api.idempotency import Hold, Key
+from api.intake import Upload
+from cleanplate import db
+from cleanplate.outbound import ForbiddenUrl
+from cleanplate.resources import BatchOptions
+
+LOOK_SECONDS: Final = 0.25
+"""A request that comes whole within this is taken in at once, in as few transactions as it takes."""
+
+DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
+
+
+class Arrival(ABC):
+    """One request that brings items. ``admitted`` tells which of them are in the batch before it has come whole."""
+
+    _is_new = False
+
+    def __init__(self, tenant_id: str, hold: Hold) -> None:
+        self.admitted = Admitted([])
+        self._tenant_id, self._hold = tenant_id, hold
+        self._batch_id: str | None = None
+        self._finder: incoming.Finder | None = None
+        self._found: list[Upload] = []
+        self._over = False
+
+    @abstractmethod
+    def _know(self, form: Form) -> BatchOptions | None:
+        """Return the options of the batch, or None if nothing may be taken yet."""
+
+    async def receive(self, form: Form, body: Awaitable[None], flush: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the ``body`` and meanwhile take what is whole, a look at a time."""
+        arriving = asyncio.ensure_future(body)
+        try:
+            while not (await asyncio.wait({arriving}, timeout=LOOK_SECONDS))[0]:
+                await flush()
+                while not arriving.done() and await run_in_threadpool(self._look, form):
+                    await flush()
+            await arriving
+        except Exception as error:
+            await self._stop(arriving)
+            raise await run_in_threadpool(self._broken_off, error) from error
+        except asyncio.CancelledError:
+            await self._stop(arriving)
+            raise
+
+    async def _stop(self, arriving: asyncio.Future[None]) -> None:
+        arriving.cancel()
+        await asyncio.gather(arriving, return_exceptions=True)
+        await run_in_threadpool(self._hold.free)
+
+    def _look(self, form: Form) -> bool:
+        """Take the pairs that have become whole, and tell whether there were any."""
+        if self._over:
+            return False
+        if self._finder is None:
+            options = self._know(form) if form.files else None
+            if options is None:
+                return False
+            self._finder = incoming.Finder(form, options)
+        self._found += self._finder.find()
+        if not self._found or not self._hold.extend():
+            return False
+        self._batch_id = self._batch_id or self._hold.begun
+        found, self._found = self._found, []
+        self._take(self._finder, found)
+        return True
+
+    def _take(self, finder: incoming.Finder, found: Sequence[Upload]) -> None:
+        options = finder.options
+        if self._batch_id is not None:
+            with db.transaction() as tx:
+                known = intake.known(tx, self._batch_id, found)
+            found = [one for one in found if one.custom_id not in known]
+        with closing(admission.pages(finder.source, found, options, [])) as pages:
+            if self._batch_id is None:
+                if not (taken := next(pages, [])):
+                    return
+                with db.transaction() as tx:
+                    row, _ = admission.begin(tx, self._tenant_id, options)
+                    admission.insert(tx, row, taken, options, self.admitted)
+                    self._hold.begin(tx, row.id)
+                self._batch_id = self._hold.begun = row.id
+            admission.add(self._tenant_id, self._batch_id, pages, options, self.admitted)
+        self._over = bool(self.admitted.rejected)
+
+    def _broken_off(self, error: Exception) -> Exception:
+        """Return what to raise for a request that did not come whole; what was taken stays, and the batch says so."""
+        if self._batch_id is None:
+            return error
+        if self._is_new:
+            with suppress(*db.AWAY), db.transaction() as tx:
+                admission.note_incomplete(tx, self._batch_id, self.admitted.count)
+        return admission.interrupted(error, self._batch_id)
+
+
+class NewBatch(Arrival):
+    """A request that makes a batch: nothing is begun before its options are there."""
+
+    _is_new = True
+
+    def _know(self, form: Form) -> BatchOptions | None:
+        if "options" not in form.ahead or set(form.fields) != {"options"}:
+            return None
+        try:
+            options = BatchOptions.model_validate_json(form.ahead["options"])
+            if options.webhook_url is not None:
+                receivers.check_url(options.webhook_url)
+        except (ValidationError, ForbiddenUrl, Problem):
+            return None
+        return None if options.atomic else options
+
+
+class NewItems(Arrival):
+    """A request that brings items to a batch."""
+
+    def __init__(self, tenant_id: str, hold: Hold, batch_id: str) -> None:
+        super().__init__(tenant_id, hold)
+        self._into = batch_id
+
+    def _know(self, form: Form) -> BatchOptions | None:
+        if form.fields:
+            return None
+        with suppress(Problem), db.transaction() as tx:
+            row = admission.find(tx, self._tenant_id, self._into)
+            options = BatchOptions(**row.options)
+            if admission.closed(row) is None and not options.atomic:
+                self._batch_id = row.id
+                return options
+        return None
+
+
+def new_batch(request: Request, who: Authenticated, key: Key = None, *, dry_run: DryRun = False) -> NewBatch | None:
+    """Return what is to be done while a new batch arrives."""
+    return None if dry_run else NewBatch(who.tenant_id, _hold(request, who.tenant_id, key))
+
+
+def new_items(request: Request, who: Authenticated, batch_id: str, key: Key = None) -> NewItems:
+    """Return what is to be done while items arrive."""
+    return NewItems(who.tenant_id, _hold(request, who.tenant_id, key), batch_id)
+
+
+def _hold(request: Request, tenant_id: str, key: str | None) -> Hold:
+    request.state.hold = hold = Hold(request, tenant_id, key)
+    return hold
+
+
+ArrivingBatch = Annotated[NewBatch | None, Depends(new_batch, scope="function")]
+ArrivingItems = Annotated[NewItems, Depends(new_items, scope="function")]

@@ -1,0 +1,38 @@
+"""The bodies of calls that bring items: a form with their files, or JSON that says where these lie."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+
+from api.arriving import ArrivingBatch, ArrivingItems
+from api.forms import Form, Meanwhile, receive
+from api.itemwise import Sent, SentBatch, read
+
+
+async def multipart_or_batch(request: Request, arriving: ArrivingBatch) -> AsyncIterator[Form | SentBatch]:
+    """Read the body as what its type says that it is. Raises as :func:`api.forms.receive` does."""
+    async for sent in _body(request, SentBatch, arriving):
+        yield sent
+
+
+async def multipart_or_items(request: Request, arriving: ArrivingItems) -> AsyncIterator[Form | Sent]:
+    """Read the body of a call without options in the same way."""
+    async for sent in _body(request, Sent, arriving):
+        yield sent
+
+
+MultipartOrBatch = Annotated[Form | SentBatch, Depends(multipart_or_batch, scope="function")]
+MultipartOrItems = Annotated[Form | Sent, Depends(multipart_or_items, scope="function")]
+
+
+async def _body(request: Request, model: type[Sent], arriving: Meanwhile | None) -> AsyncIterator[Any]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        async with aclosing(receive(request, arriving)) as forms:
+            async for form in forms:
+                yield form
+        return
+    yield await run_in_threadpool(read, model, await request.body())

@@ -1,0 +1,41 @@
+"""Requests whose client holds the rest of the body back until it has seen something."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+
+Parts = list[tuple[str, Any]]
+
+
+class CutError(Exception):
+    """The client goes away in the middle of its body."""
+
+
+def cut() -> None:
+    """Go away."""
+    raise CutError
+
+
+def send(
+    client: httpx.Client, path: str, parts: Parts, first: int, then: Callable[[], object], **headers: str
+) -> httpx.Response:
+    """POST a form; between its first so many bytes and the others call ``then``, which may raise :class:`CutError`."""
+    request = client.build_request("POST", path, files=parts)
+    body = request.read()
+    return post(client, path, [body[:first], body[first:]], then, request.headers["content-type"], **headers)
+
+
+def post(
+    client: httpx.Client, path: str, pieces: list[bytes], then: Callable[[], object], content_type: str, **headers: str
+) -> httpx.Response:
+    """POST a body in pieces; after each but the last ``then`` is called."""
+
+    def body() -> Iterator[bytes]:
+        for piece in pieces[:-1]:
+            yield piece
+            then()
+        yield pieces[-1]
+
+    told = {"Content-Type": content_type, "Content-Length": str(sum(map(len, pieces))), **headers}
+    return client.post(path, content=body(), headers=told)
