@@ -51,7 +51,9 @@ def _files(folder: Path, out: Path, unseen: list[Rejection]) -> Iterator[str]:
         item = f"{path.relative_to(folder).as_posix()}/"
         unseen.append(Rejection(item=item, code="folder_not_read", detail=f"this folder is not read: {why}"))
 
-    for where, folders, files in os.walk(folder, onerror=lambda error: leave(Path(error.filename), error.strerror or str(error))):
+    for where, folders, files in os.walk(
+        folder, onerror=lambda error: leave(Path(error.filename), error.strerror or str(error))
+    ):
         here = Path(where)
         folders[:] = [name for name in folders if not name.startswith(".") and not _has_results(here / name, out)]
         for name in folders:
