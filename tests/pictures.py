@@ -151,3 +151,11 @@ def _curve(gamma: float) -> bytes:
 
 def _s15(*values: float) -> bytes:
     return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+
+IMAGE = encoded(scene(), "JPEG")
+"""A photograph for those who do not look at it."""
+MASK = encoded(mask_image())
+"""A mask for it."""
+BAD_MASK = encoded(mask_image((97, 64)))
+"""A mask that is a pixel too wide for it."""

@@ -1,6 +1,7 @@
+"""A pair that becomes a job: what is taken and stored, what is told of it, and what is refused."""
+
 import hashlib
 import json
-from typing import Any
 
 import httpx
 import pytest
@@ -9,39 +10,11 @@ from api.store import store
 from cleanplate import db
 from cleanplate.models import Attempt, Endpoint, Job, JobEvent
 from cleanplate.resources import Job as JobResource
-from cleanplate.states import State
 from cleanplate.vault import open_sealed
 from tests import pictures
 from tests.api import Api, problem
-
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
-RESULT = b"the erased picture"
-SHA256 = hashlib.sha256(RESULT).hexdigest()
-
-
-def send(client: httpx.Client, image: bytes = IMAGE, mask: bytes = MASK, **fields: str) -> httpx.Response:
-    return client.post("/v1/jobs", files={"image": ("sofa.jpg", image), "mask": ("m.png", mask)}, data=fields)
-
-
-def bring(job_id: str, *states: str, **values: Any) -> None:
-    """Bring a queued job through states as the workers would; ``values`` are columns of the last."""
-    with db.transaction() as tx:
-        row = tx.get_one(Job, job_id)
-        for state in states:
-            row.state, row.owner = state, "worker"
-            if state == states[-1]:
-                for name, value in values.items():
-                    setattr(row, name, value)
-            tx.flush()
-
-
-def succeed(job_id: str) -> None:
-    facts = {"width": 96, "height": 64, "format": "png", "bytes": len(RESULT), "sha256": SHA256}
-    result = {**facts, "outside_mask_max_delta": 0}
-    store().put(f"results/{job_id}.png", RESULT, media_type="image/png")
-    path = ("claimed", "sending", "inflight", "ready", "succeeded")
-    bring(job_id, *path, result_key=f"results/{job_id}.png", result=result)
+from tests.intake import send
+from tests.pictures import BAD_MASK, IMAGE, MASK
 
 
 def test_a_pair_is_taken_and_can_be_found_again(api: Api, client: httpx.Client) -> None:
@@ -112,7 +85,7 @@ def test_the_history_comes_in_pages_with_all_attempts_and_without_secrets(client
 @pytest.mark.parametrize(
     ("image", "mask", "status", "code"),
     [
-        (IMAGE, pictures.encoded(pictures.mask_image((97, 64))), 422, "mask_size_mismatch"),
+        (IMAGE, BAD_MASK, 422, "mask_size_mismatch"),
         (IMAGE[:-200], MASK, 422, "image_corrupt"),
         (b"", MASK, 422, "empty_file"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", MASK, 415, "unsupported_media_type"),
@@ -131,7 +104,7 @@ def test_a_pair_that_cannot_be_worked_on_leaves_nothing_behind(
 
 
 def test_sizes_that_differ_are_told_as_numbers(client: httpx.Client) -> None:
-    told = problem(send(client, mask=pictures.encoded(pictures.mask_image((97, 64)))), 422, "mask_size_mismatch")
+    told = problem(send(client, mask=BAD_MASK), 422, "mask_size_mismatch")
     assert "97" in told["detail"]
     assert told["title"] == "Image and mask differ in size"
 
@@ -173,96 +146,6 @@ def test_a_body_that_is_no_form_is_refused(client: httpx.Client) -> None:
     problem(
         client.post("/v1/jobs", content=b"", headers={"content-type": "multipart/form-data"}), 400, "malformed_body"
     )
-
-
-def test_a_result_is_served_once_it_is_there(client: httpx.Client) -> None:
-    job_id = send(client, custom_id="sofa/grün").json()["id"]
-    problem(client.get(f"/v1/jobs/{job_id}/result"), 409, "not_finished")
-    succeed(job_id)
-    response = client.get(f"/v1/jobs/{job_id}/result")
-    assert response.status_code == 200
-    assert response.content == RESULT
-    assert response.headers["content-type"] == "image/png"
-    assert response.headers["content-length"] == str(len(RESULT))
-    assert response.headers["etag"] == f'"{SHA256}"'
-    assert response.headers["content-disposition"].startswith('attachment; filename="sofa_gr')
-    job = client.get(f"/v1/jobs/{job_id}").json()
-    assert job["status"] == "succeeded"
-    assert client.get(job["result"]["url"]).content == RESULT
-
-
-def test_a_result_that_the_client_has_is_not_sent_again(client: httpx.Client) -> None:
-    job_id = send(client).json()["id"]
-    succeed(job_id)
-    response = client.get(f"/v1/jobs/{job_id}/result", headers={"If-None-Match": f'W/"x", "{SHA256}"'})
-    assert (response.status_code, response.content) == (304, b"")
-
-
-def test_a_result_that_was_removed_has_expired(api: Api, client: httpx.Client) -> None:
-    job_id = send(client).json()["id"]
-    succeed(job_id)
-    (api.objects / f"results/{job_id}.png").unlink()
-    problem(client.get(f"/v1/jobs/{job_id}/result"), 410, "result_expired")
-
-
-def test_a_failed_job_has_an_error_and_no_result(client: httpx.Client) -> None:
-    job_id = send(client).json()["id"]
-    bring(job_id, "claimed", "failed", error_code="input_missing", error_detail="gone")
-    problem(client.get(f"/v1/jobs/{job_id}/result"), 409, "no_result")
-    assert client.get(f"/v1/jobs/{job_id}").json()["error"] == {"code": "input_missing", "detail": "gone"}
-
-
-def test_a_store_with_addresses_is_where_the_client_is_sent(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job_id = send(client).json()["id"]
-    succeed(job_id)
-    kind = type(store())
-    monkeypatch.setattr(
-        kind, "presign", lambda _self, key, *, filename, ttl_seconds: f"https://s3/{key}?{filename}&{ttl_seconds}"
-    )
-    response = client.get(f"/v1/jobs/{job_id}/result")
-    assert response.status_code == 302
-    assert response.headers["location"] == f"https://s3/results/{job_id}.png?{job_id}.png&3600"
-    store().delete([f"results/{job_id}.png"])
-    problem(client.get(f"/v1/jobs/{job_id}/result"), 410, "result_expired")
-
-
-def test_a_list_goes_from_the_newest_to_the_oldest_in_pages(client: httpx.Client) -> None:
-    made = [send(client, custom_id=str(number)).json()["id"] for number in range(5)]
-    seen, cursor = [], None
-    for size in (2, 2, 1):
-        page = client.get("/v1/jobs", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
-        assert len(page["data"]) == size
-        seen += [job["id"] for job in page["data"]]
-        cursor = page["next_cursor"]
-    assert cursor is None
-    assert seen == made[::-1]
-
-
-def test_a_list_can_be_filtered(client: httpx.Client) -> None:
-    first, second, third = (send(client, custom_id=name, reuse="false").json() for name in ("a", "b", "c"))
-    bring(second["id"], "claimed", "failed", error_code="worker_crashed")
-    bring(third["id"], "claimed", "sending")
-
-    def found(**wanted: str) -> list[str]:
-        return [job["custom_id"] for job in client.get("/v1/jobs", params=wanted).json()["data"]]
-
-    assert found(status="queued") == ["a"]
-    assert found(status="processing") == ["c"]
-    assert found(status="failed", error_code="worker_crashed") == ["b"]
-    assert found(error_code="result_invalid") == []
-    assert found(custom_id="a") == ["a"]
-    assert found(created_after=first["created_at"]) == ["c", "b"]
-    assert found(created_before=second["created_at"]) == ["a"]
-
-
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/batches", "/v1/webhook-endpoints"])
-def test_a_list_refuses_parameters_that_it_does_not_know(client: httpx.Client, path: str) -> None:
-    told = problem(client.get(path, params={"colour": "red"}), 400, "unknown_parameter")
-    assert [error["pointer"] for error in told["errors"]] == ["#/query/colour"]
-    for wrong in ({"limit": "0"}, {"limit": "201"}, {"cursor": "x"}):
-        problem(client.get(path, params=wrong), 422, "validation_failed")
 
 
 def test_a_webhook_url_gives_its_secret_the_first_time_it_is_named(client: httpx.Client) -> None:
@@ -311,10 +194,3 @@ def test_no_row_is_without_its_objects(client: httpx.Client, monkeypatch: pytest
         problem(response, status, code)
         assert ("retry-after" in response.headers) == (status == 503)
     assert client.get("/v1/jobs").json()["data"] == []
-
-
-def test_states_are_seen_as_the_contract_names_them(client: httpx.Client) -> None:
-    job_id = send(client).json()["id"]
-    bring(job_id, "claimed", "sending", "unconfirmed")
-    job = client.get(f"/v1/jobs/{job_id}").json()
-    assert (job["status"], job["stage"]) == ("processing", State.UNCONFIRMED)
