@@ -9,8 +9,9 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -38,62 +39,70 @@ def _to_nobody(_: int) -> None:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What is streamed, each file by its field and its name; ``tell`` hears how many bytes have been sent."""
+
+    files: list[tuple[str, str, Path | bytes]]
+    timeout: httpx.Timeout
+    tell: Tell = _to_nobody
+
+    @classmethod
+    def of_files(cls, files: Sequence[tuple[str, Path | bytes]]) -> Self:
+        return cls([("files", name, content) for name, content in files], UPLOAD_TIMEOUT)
+
+    @classmethod
+    def of_archive(cls, archive: Path | bytes, tell: Tell) -> Self:
+        return cls([("archive", "archive.zip", archive)], ARCHIVE_TIMEOUT, tell)
+
+
+def _part(options: BatchOptions) -> tuple[str, tuple[None, str, str]]:
+    """Return the part of a form that holds the options."""
+    return "options", (None, options.model_dump_json(exclude_none=True), "application/json")
+
+
 class Client(WaysOut, Webhooks):
     """The calls of the API, each a method; all raise ``ClientError``."""
 
     def create_batch(self, options: BatchOptions) -> Batch:
         """Create a batch without items; ``options.seal`` must be False."""
-        form = {"options": (None, options.model_dump_json(exclude_none=True), "application/json")}
+        form = [_part(options)]
         return self._create(Batch, lambda key: self._ask("POST", "/v1/batches", files=form, headers=key))
 
     def quote(self, options: BatchOptions, files: Sequence[tuple[str, Path | bytes]]) -> Quote:
         """Ask what a batch of these images and masks would come to; nothing is stored or paid."""
-        return self._quote(options, [("files", name, content) for name, content in files], UPLOAD_TIMEOUT)
+        return self._quote(options, _Load.of_files(files))
 
     def quote_archive(self, options: BatchOptions, archive: Path | bytes, tell: Tell = _to_nobody) -> Quote:
         """Ask the same of a ZIP of pairs; ``tell`` hears how many of its bytes have been sent."""
-        return self._quote(options, [("archive", "archive.zip", archive)], ARCHIVE_TIMEOUT, tell)
+        return self._quote(options, _Load.of_archive(archive, tell))
 
-    def _quote(
-        self,
-        options: BatchOptions,
-        files: Sequence[tuple[str, str, Path | bytes]],
-        timeout: httpx.Timeout,
-        tell: Tell = _to_nobody,
-    ) -> Quote:
-        def attempt() -> httpx.Response:
-            with ExitStack() as opened:
-                parts: list[Any] = [("options", (None, options.model_dump_json(exclude_none=True), "application/json"))]
-                parts += self._parts(opened, files, tell)
-                return self._ask("POST", "/v1/batches", files=parts, params={"dry_run": "true"}, timeout=timeout)
-
-        return self._parse(Quote, self._repeat(attempt))
+    def _quote(self, options: BatchOptions, load: _Load) -> Quote:
+        form, dry = [_part(options)], {"dry_run": "true"}
+        return self._parse(Quote, self._repeat(lambda: self._send("/v1/batches", load, form, params=dry)))
 
     def add_items(self, batch_id: str, files: Sequence[tuple[str, Path | bytes]]) -> Accepted:
         """Send images and their masks, each under its name, to an unsealed batch; files are streamed from the disk."""
-        return self._add(batch_id, [("files", name, content) for name, content in files], UPLOAD_TIMEOUT)
+        return self._add(batch_id, _Load.of_files(files))
 
     def add_archive(self, batch_id: str, archive: Path | bytes, tell: Tell = _to_nobody) -> Accepted:
         """Send a ZIP of pairs, with an optional ``manifest.csv``, to an unsealed batch; answered when all is read.
 
         It is streamed from the disk; ``tell`` hears how many of its bytes have been sent.
         """
-        return self._add(batch_id, [("archive", "archive.zip", archive)], ARCHIVE_TIMEOUT, tell)
+        return self._add(batch_id, _Load.of_archive(archive, tell))
 
-    def _add(
-        self,
-        batch_id: str,
-        files: Sequence[tuple[str, str, Path | bytes]],
-        timeout: httpx.Timeout,
-        tell: Tell = _to_nobody,
-    ) -> Accepted:
-        def attempt(key: Key) -> httpx.Response:
-            with ExitStack() as opened:
-                parts = self._parts(opened, files, tell)
-                path = f"/v1/batches/{batch_id}/items"
-                return self._ask("POST", path, files=parts, headers=key, timeout=timeout)
+    def _add(self, batch_id: str, load: _Load) -> Accepted:
+        return self._create(Accepted, lambda key: self._send(f"/v1/batches/{batch_id}/items", load, headers=key))
 
-        return self._create(Accepted, attempt)
+    def _send(self, path: str, load: _Load, form: Sequence[Any] = (), **given: Any) -> httpx.Response:
+        """Post the form and the load, whose files are read from their beginning."""
+        with ExitStack() as opened:
+            parts = [
+                (field, (name, opened.enter_context(self._open(content, load.tell)), "application/octet-stream"))
+                for field, name, content in load.files
+            ]
+            return self._ask("POST", path, files=[*form, *parts], timeout=load.timeout, **given)
 
     def create_batch_of(self, items: Sequence[Item], options: BatchOptions) -> Batch:
         """Create a batch of items whose files lie elsewhere, up to 10,000."""
@@ -255,9 +264,3 @@ class Client(WaysOut, Webhooks):
     def _cancel(self, model: type[M], path: str, in_flight: InFlight) -> M:
         how = {"in_flight": in_flight.value}
         return self._parse(model, self._repeat(lambda: self._ask("POST", f"{path}/cancel", params=how)))
-
-    def _parts(self, opened: ExitStack, files: Sequence[tuple[str, str, Path | bytes]], tell: Tell) -> list[Any]:
-        return [
-            (field, (name, opened.enter_context(self._open(content, tell)), "application/octet-stream"))
-            for field, name, content in files
-        ]
