@@ -39,6 +39,12 @@ def problem(status: int, code: str, **headers: str) -> httpx.Response:
     return httpx.Response(status, json=body, headers=headers)
 
 
+def answering(*answers: httpx.Response | Exception) -> Any:
+    """Give these answers first, one after the other; what comes then is served."""
+    left = list(answers)
+    return lambda _: left.pop(0) if left else None
+
+
 class FakeApi(httpx.BaseTransport):
     """``refuse`` and ``fail`` name the custom ids that the intake refuses and the upstream fails.
 
