@@ -8,12 +8,8 @@ import httpx
 
 from cleanplate.resources import Accepted
 from cleanplate.resources import Batch as BatchResource
-from tests import pictures
+from tests.pictures import IMAGE, MASK
 from tests.zips import Entry
-
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
-BAD_MASK = pictures.encoded(pictures.mask_image((97, 64)))
 
 
 def pairs(*names: str) -> dict[str, bytes]:

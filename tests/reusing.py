@@ -9,11 +9,11 @@ from api.store import store
 from cleanplate import db
 from cleanplate.states import State
 from tests import pictures, rows
+from tests.intake import pairs
+from tests.pictures import IMAGE, MASK
 from worker import twins
 
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
 OTHER = pictures.encoded(pictures.scene(seed=1), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 RESULT = b"the erased picture".ljust(rows.RESULT["bytes"])
 PRICE = 5.0
 
@@ -27,9 +27,8 @@ def send(client: httpx.Client, image: bytes = IMAGE, **fields: str) -> dict[str,
 
 def send_batch(client: httpx.Client, *stems: str, dry_run: bool = False, **options: Any) -> dict[str, Any]:
     """Send a batch of one and the same pair under these names; return it, or the plan of a dry run."""
-    files = [("files", file) for stem in stems for file in ((f"{stem}.jpg", IMAGE), (f"{stem}_mask.png", MASK))]
     query = {"dry_run": "true"} if dry_run else {}
-    answer = client.post("/v1/batches", files=files, data={"options": json.dumps(options)}, params=query)
+    answer = client.post("/v1/batches", files=pairs(*stems), data={"options": json.dumps(options)}, params=query)
     assert answer.status_code in {200, 202}, answer.text
     return dict(answer.json())
 

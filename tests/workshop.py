@@ -8,18 +8,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func
 
 from cleanplate import db
-from cleanplate.models import Job
 from cleanplate.states import State
 from cleanplate.storage import Store
 from tests import pictures, rows, web
+from tests.pictures import MASK
+from tests.seen import row
 from worker import finalize
 from worker.store import _open, store
 
 ORIGINAL = pictures.encoded(pictures.scene())
-MASK = pictures.encoded(pictures.mask_image())
 RESULT = pictures.encoded(pictures.redrawn(pictures.scene()))
 
 
@@ -37,21 +37,10 @@ class Workshop:
             job_id = rows.job(
                 tx, State.READY, **{"sample_url": url, "window_ends": func.now() + timedelta(minutes=9), **columns}
             )
-        row = self.row(job_id)
-        self.store.put(row.image_key, ORIGINAL, media_type="image/png")
-        self.store.put(row.mask_key, MASK, media_type="image/png")
+        made = row(job_id)
+        self.store.put(made.image_key, ORIGINAL, media_type="image/png")
+        self.store.put(made.mask_key, MASK, media_type="image/png")
         return job_id
-
-    def row(self, job_id: str) -> Job:
-        """Return the job as it is now."""
-        with db.transaction() as tx:
-            return tx.get_one(Job, job_id)
-
-    def due_seconds(self, job_id: str) -> float:
-        """Return in how many seconds the rescuer of the job looks at it."""
-        left = func.extract("epoch", Job.due_at - func.now())
-        with db.transaction() as tx:
-            return float(tx.scalar(select(left).where(Job.id == job_id)) or 0.0)
 
     def events(self, job_id: str) -> list[str]:
         """Return the states that the job came to, oldest first."""

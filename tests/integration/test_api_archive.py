@@ -13,7 +13,8 @@ from cleanplate import db, ids
 from cleanplate.models import Job
 from cleanplate.resources import Accepted
 from tests.api import Api, problem
-from tests.archives import BAD_MASK, IMAGE, create, created, entries, form, jobs, pairs, rejections
+from tests.archives import create, created, entries, form, jobs, pairs, rejections
+from tests.pictures import BAD_MASK, IMAGE
 from tests.zips import ENCRYPTED, LINK, Entry, crafted, zipped
 
 

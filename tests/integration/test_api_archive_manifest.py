@@ -3,7 +3,8 @@
 import httpx
 
 from tests.api import Api, problem
-from tests.archives import BAD_MASK, IMAGE, MASK, create, created, entries, jobs, pairs, rejections
+from tests.archives import create, created, entries, jobs, pairs, rejections
+from tests.pictures import BAD_MASK, IMAGE, MASK
 from tests.zips import Entry, crafted, zipped
 
 

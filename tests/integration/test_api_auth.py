@@ -5,11 +5,9 @@ from sqlalchemy import update
 from api import auth
 from cleanplate import db, tenants
 from cleanplate.models import ApiKey
-from tests import pictures
 from tests.api import Api, problem
+from tests.pictures import IMAGE, MASK
 
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 PAIR = {"image": ("a.jpg", IMAGE), "mask": ("m.png", MASK)}
 
 

@@ -13,12 +13,10 @@ from cleanplate.api_keys import Scope
 from cleanplate.cancelled import CancelledBatch, CancelledJob
 from cleanplate.jobs import Change
 from cleanplate.states import HOLDS_SLOT, State
-from tests import pictures, rows
+from tests import rows
 from tests.api import Api, problem
+from tests.pictures import IMAGE, MASK
 from tests.threads import at_once
-
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 
 
 @pytest.fixture

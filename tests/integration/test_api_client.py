@@ -7,12 +7,9 @@ from cleanplate.client import Client
 from cleanplate.client_errors import ApiError, AuthError, NotFoundError
 from cleanplate.ids import Kind, new
 from cleanplate.resources import BatchOptions
-from tests import pictures
 from tests.api import Api
+from tests.pictures import IMAGE, MASK
 from tests.zips import zipped
-
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 
 
 @pytest.fixture

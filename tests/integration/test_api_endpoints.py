@@ -9,13 +9,13 @@ from standardwebhooks import Webhook
 
 from cleanplate import db, outbox, resources, vault
 from cleanplate.models import Delivery, Endpoint
-from tests import pictures
 from tests.api import Api, problem
+from tests.pictures import IMAGE, MASK
 
 URL = "https://example.com/hooks"
 PAIR = {
-    "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
-    "mask": ("m.png", pictures.encoded(pictures.mask_image())),
+    "image": ("a.jpg", IMAGE),
+    "mask": ("m.png", MASK),
 }
 
 

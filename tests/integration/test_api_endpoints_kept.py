@@ -6,8 +6,8 @@ from sqlalchemy import func, select
 
 from cleanplate import db, endpoints, resources, vault, webhooks
 from cleanplate.models import Delivery, Endpoint
-from tests import pictures
 from tests.api import problem
+from tests.pictures import IMAGE, MASK
 
 URL = "https://example.com/hooks"
 ENDPOINTS = "/v1/webhook-endpoints"
@@ -83,8 +83,8 @@ def test_another_address_has_not_failed_yet(client: httpx.Client, made: resource
 
 def test_an_address_that_a_job_named_is_turned_off_and_on_and_rotated_and_nothing_else(client: httpx.Client) -> None:
     pair = {
-        "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
-        "mask": ("m.png", pictures.encoded(pictures.mask_image())),
+        "image": ("a.jpg", IMAGE),
+        "mask": ("m.png", MASK),
     }
     client.post("/v1/jobs", files=pair, data={"webhook_url": URL})
     (named,) = client.get(ENDPOINTS).json()["data"]

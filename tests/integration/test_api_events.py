@@ -17,15 +17,16 @@ from cleanplate import db, ids, jobs
 from cleanplate.jobs import Change
 from cleanplate.models import BatchEnd
 from cleanplate.states import State
-from tests import pictures, rows
+from tests import rows
 from tests.api import Api, problem
+from tests.pictures import IMAGE, MASK
 from tests.servers import wait_until
 
 INFLIGHT = frozenset({State.INFLIGHT})
 Event = tuple[str | None, str | None, Any]
 PAIR = {
-    "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
-    "mask": ("m.png", pictures.encoded(pictures.mask_image())),
+    "image": ("a.jpg", IMAGE),
+    "mask": ("m.png", MASK),
 }
 
 

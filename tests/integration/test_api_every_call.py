@@ -8,11 +8,9 @@ import pytest
 
 from api.app import app
 from cleanplate.api_keys import Scope
-from tests import pictures
 from tests.api import Api, problem
+from tests.pictures import IMAGE, MASK
 
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 PAIR = {"image": ("a.jpg", IMAGE), "mask": ("m.png", MASK)}
 DOCUMENT = app.openapi()
 

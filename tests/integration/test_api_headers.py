@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from cleanplate.api_keys import Scope
-from tests import pictures
 from tests.api import Api, problem
+from tests.pictures import IMAGE, MASK
 
 PAIR = {
-    "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
-    "mask": ("m.png", pictures.encoded(pictures.mask_image())),
+    "image": ("a.jpg", IMAGE),
+    "mask": ("m.png", MASK),
 }
 
 

@@ -15,12 +15,13 @@ from api import health
 from cleanplate import accounts, db
 from cleanplate.models import Account, Worker
 from cleanplate.states import State
-from tests import pictures, rows, servers
+from tests import rows, servers
 from tests.api import Api, configured, problem, serving
+from tests.pictures import IMAGE, MASK
 
 PAIR = {
-    "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
-    "mask": ("m.png", pictures.encoded(pictures.mask_image())),
+    "image": ("a.jpg", IMAGE),
+    "mask": ("m.png", MASK),
 }
 
 

@@ -14,11 +14,10 @@ from cleanplate import db
 from cleanplate.idempotency import KEPT, IdempotencyKey
 from tests import pictures
 from tests.api import Api, problem
+from tests.pictures import IMAGE, MASK
 from tests.threads import at_once
 from worker import forget
 
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 OTHER = pictures.encoded(pictures.scene(seed=1), "JPEG")
 
 

@@ -10,13 +10,11 @@ from cleanplate import cancel, db
 from cleanplate.idempotency import IdempotencyKey
 from cleanplate.models import Job
 from cleanplate.states import InFlight
-from tests import pictures
 from tests.api import problem
+from tests.pictures import IMAGE, MASK
 
 KEY = {"Idempotency-Key": "the-key"}
 NAME = "a-name-of-a-person"
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 HOOK = "https://example.com/hook"
 
 Send = Callable[[httpx.Client], httpx.Response]

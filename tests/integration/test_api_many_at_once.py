@@ -13,9 +13,9 @@ from cleanplate import db, holding
 from cleanplate.models import Batch, Job, Tenant
 from cleanplate.states import Hold
 from tests import pictures
+from tests.pictures import MASK
 
 IMAGES = [pictures.encoded(pictures.scene(seed=seed), "JPEG") for seed in range(8)]
-MASK = pictures.encoded(pictures.mask_image())
 PAGE, COUNT = 3, len(IMAGES)
 
 pytestmark = pytest.mark.usefixtures("api")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests import pictures
 from tests.api import Api
+from tests.pictures import IMAGE, MASK
 
 HALF = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: "
 
@@ -57,7 +57,7 @@ def test_the_second_head_of_a_connection_has_no_more_time(line: socket.socket) -
 
 def test_an_answer_may_take_longer_than_a_head(client: httpx.Client) -> None:
     pair = {
-        "image": ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")),
-        "mask": ("m.png", pictures.encoded(pictures.mask_image())),
+        "image": ("a.jpg", IMAGE),
+        "mask": ("m.png", MASK),
     }
     assert client.post("/v1/jobs", params={"wait": 1}, files=pair).status_code == 202

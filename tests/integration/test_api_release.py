@@ -13,22 +13,15 @@ from cleanplate.models import Batch
 from cleanplate.quoted import Quote
 from cleanplate.resources import BatchOptions
 from cleanplate.states import Hold
-from tests import pictures
 from tests.api import Api, problem
-
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
-ODD = pictures.encoded(pictures.mask_image((97, 64)))
-
-
-def files(*stems: str) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("files", sent) for stem in stems for sent in ((f"{stem}.jpg", IMAGE), (f"{stem}_mask.png", MASK))]
+from tests.intake import pairs
+from tests.pictures import BAD_MASK, IMAGE, MASK
 
 
 def post(client: httpx.Client, *stems: str, dry_run: bool = False, **options: Any) -> httpx.Response:
     given = {"params": {"dry_run": "true"}} if dry_run else {}
     form = {"options": json.dumps(options)}
-    return client.post("/v1/batches", files=files(*stems), data=form, **given)
+    return client.post("/v1/batches", files=pairs(*stems), data=form, **given)
 
 
 def typed(api: Api, client: httpx.Client) -> Client:
@@ -42,10 +35,10 @@ def stages(client: httpx.Client, batch_id: str) -> list[str]:
 def test_a_dry_run_tells_all_that_a_batch_would_and_leaves_nothing(client: httpx.Client, api: Api) -> None:
     before = api.stored()
     sent = [
-        *files("good"),
+        *pairs("good"),
         ("files", ("alone.jpg", IMAGE)),
         ("files", ("odd.jpg", IMAGE)),
-        ("files", ("odd_mask.png", ODD)),
+        ("files", ("odd_mask.png", BAD_MASK)),
     ]
     form = {"options": json.dumps({"budget_credits": 7})}
     response = client.post("/v1/batches", files=sent, data=form, params={"dry_run": "true"})
@@ -67,7 +60,7 @@ def test_a_dry_run_tells_all_that_a_batch_would_and_leaves_nothing(client: httpx
 def test_a_dry_run_says_whether_the_batch_would_be_taken(
     client: httpx.Client, options: dict[str, Any], *, accepted: bool
 ) -> None:
-    sent = [*files("good"), ("files", ("alone.jpg", IMAGE))]
+    sent = [*pairs("good"), ("files", ("alone.jpg", IMAGE))]
     form = {"options": json.dumps(options)}
     answer = client.post("/v1/batches", files=sent, data=form, params={"dry_run": "true"}).json()
     assert answer["accepted"] is accepted
@@ -82,11 +75,11 @@ def test_the_warnings_of_a_dry_run_are_those_of_the_jobs(client: httpx.Client) -
 def test_a_canary_waits_for_its_release_also_with_what_comes_later(client: httpx.Client) -> None:
     batch = post(client, "a", "b", canary=1, seal=False, reuse=False).json()
     assert (batch["held"], batch["counts"]["queued"]) == ("canary", 2)
-    client.post(f"/v1/batches/{batch['id']}/items", files=files("c"))
+    client.post(f"/v1/batches/{batch['id']}/items", files=pairs("c"))
     assert stages(client, batch["id"]) == ["queued", "held", "held"]
     released = client.post(f"/v1/batches/{batch['id']}/release").json()
     assert released["held"] is None
-    client.post(f"/v1/batches/{batch['id']}/items", files=files("d"))
+    client.post(f"/v1/batches/{batch['id']}/items", files=pairs("d"))
     assert stages(client, batch["id"]) == ["queued"] * 4
     assert client.post(f"/v1/batches/{batch['id']}/release").status_code == 200
 

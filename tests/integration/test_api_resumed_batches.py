@@ -16,8 +16,8 @@ from cleanplate.models import Endpoint
 from cleanplate.storage import StoreUnavailable
 from tests import pictures
 from tests.api import problem
+from tests.pictures import MASK
 
-MASK = pictures.encoded(pictures.mask_image())
 NAMES = ("mug", "cup")
 
 

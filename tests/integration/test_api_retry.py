@@ -16,6 +16,7 @@ from cleanplate.retrying import NewParams, Retrying, RetryingBatch
 from cleanplate.states import State
 from tests import rows
 from tests.api import Api, problem
+from tests.seen import row
 from tests.threads import at_once
 
 Made = Callable[..., tuple[str, list[str]]]
@@ -42,11 +43,6 @@ def batch_of(tenant_id: str) -> Made:
 def children(batch_id: str) -> list[Job]:
     with db.transaction() as tx:
         return list(tx.scalars(select(Job).where(Job.batch_id == batch_id).order_by(Job.id)))
-
-
-def row(job_id: str) -> Job:
-    with db.transaction() as tx:
-        return tx.get_one(Job, job_id)
 
 
 def test_what_failed_goes_again_as_a_child_with_the_same_inputs(client: httpx.Client, batch_of: Made) -> None:

@@ -16,6 +16,7 @@ from cleanplate.outcomes import Accepted, ErrorCode, NotAccepted, Rejected, Subm
 from cleanplate.outcomes import Unconfirmed as Unanswered
 from cleanplate.states import Hold, State
 from tests import rows
+from tests.seen import state
 from tests.threads import at_once
 from worker import budget, capacity, meaning, sweep
 
@@ -124,11 +125,6 @@ def test_what_turned_out_to_cost_nothing_lets_another_go(outcome: SubmitOutcome)
         jobs.apply(tx, [Change(first, frozenset({State.CLAIMED}), State.CANCELLED, "test")])
     tend()
     assert state(line[1]) == State.QUEUED
-
-
-def state(job_id: str) -> State:
-    with db.transaction() as tx:
-        return rows.states(tx, [job_id])[job_id]
 
 
 def test_no_more_is_released_than_is_affordable_however_often_it_is_looked_at() -> None:

@@ -9,10 +9,11 @@ from sqlalchemy import select, text
 
 from cleanplate import batches, cancel, db, jobs
 from cleanplate.jobs import Change
-from cleanplate.models import Batch, Delivery, Job
+from cleanplate.models import Batch, Delivery
 from cleanplate.outcomes import Accepted, ErrorCode, NotAccepted, ResultReady
 from cleanplate.states import HOLDS_SLOT, TERMINAL, UNSENT, InFlight, State
 from tests import rows
+from tests.seen import row
 from tests.threads import at_once
 from worker import meaning, sweep
 from worker.flight import Flight
@@ -21,11 +22,6 @@ pytestmark = pytest.mark.usefixtures("database")
 
 FINISH, ABANDON = InFlight.FINISH, InFlight.ABANDON
 SUBMITTED = [State.SENDING, State.UNCONFIRMED, State.INFLIGHT, State.READY]
-
-
-def row(job_id: str) -> Job:
-    with db.transaction() as tx:
-        return tx.get_one(Job, job_id)
 
 
 def whole(batch_id: str) -> Batch:

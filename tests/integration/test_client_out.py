@@ -17,8 +17,9 @@ from cleanplate.client_errors import ApiError, NotFoundError, UnusableAnswerErro
 from cleanplate.jobs import Change
 from cleanplate.resources import Batch, Job
 from cleanplate.states import State
-from tests import pictures, rows
+from tests import rows
 from tests.api import Api
+from tests.pictures import IMAGE, MASK
 
 INFLIGHT, READY = frozenset({State.INFLIGHT}), frozenset({State.READY})
 
@@ -133,5 +134,5 @@ def test_a_zip_file_that_breaks_off_leaves_no_file(
 
 
 def test_a_call_waits_for_its_job_and_no_longer(ours: Client) -> None:
-    pair = ("a.jpg", pictures.encoded(pictures.scene(), "JPEG")), ("m.png", pictures.encoded(pictures.mask_image()))
+    pair = ("a.jpg", IMAGE), ("m.png", MASK)
     assert ours.create_job(*pair, wait=0.05).status == "queued"

@@ -15,6 +15,7 @@ from cleanplate import cancel, db, outbox
 from cleanplate.models import Delivery
 from cleanplate.states import InFlight, State
 from tests import pictures, rows, web
+from tests.seen import due_in, row
 from tests.threads import at_once
 from tests.workshop import RESULT, Workshop, workshop
 from worker import finalize
@@ -37,7 +38,7 @@ def test_a_result_is_stored_and_the_job_and_its_receivers_hear_of_it_together(sh
         rows.deaf_endpoint(tx)
     job_id = shop.ready()
     finalize.finalize(job_id)
-    after = shop.row(job_id)
+    after = row(job_id)
     assert (after.state, after.result_key, after.sample_url) == ("succeeded", f"results/{job_id}.png", None)
     data = shop.store.get(after.result_key or "")
     assert after.result is not None
@@ -65,7 +66,7 @@ def test_what_the_mask_does_not_cover_is_the_originals_to_the_bit(shop: Workshop
 def test_the_format_is_the_one_that_was_asked_for(shop: Workshop, form: str, suffix: str) -> None:
     job_id = shop.ready(params={"output_format": form, "fidelity": "raw"})
     finalize.finalize(job_id)
-    assert shop.row(job_id).result_key == f"results/{job_id}.{suffix}"
+    assert row(job_id).result_key == f"results/{job_id}.{suffix}"
     assert pictures.decoded(shop.store.get(f"results/{job_id}.{suffix}")).format == form.upper()
 
 
@@ -101,14 +102,14 @@ def test_messages_that_come_at_once_are_one_piece_of_work_and_one_commit(shop: W
 
     def work() -> None:
         finalize.finalize(job_id)
-        ends.append(shop.row(job_id).state)
+        ends.append(row(job_id).state)
         if len(ends) == 5:
             others_are_gone.set()
 
     at_once([work] * 6)
     assert ends == ["ready"] * 5 + ["succeeded"]
     assert shop.events(job_id) == ["succeeded"]
-    assert shop.row(job_id).finalize_starts == 1
+    assert row(job_id).finalize_starts == 1
     with db.transaction() as tx:
         assert tx.scalar(select(func.count()).select_from(Delivery)) == 1
     assert len(shop.site.requests) == 1
@@ -126,7 +127,7 @@ def test_a_result_whose_job_is_abandoned_while_it_is_stored_is_thrown_away(shop:
     shop.site.answer = abandon
     finalize.finalize(job_id)
     is_kept = in_flight is InFlight.FINISH
-    assert shop.row(job_id).state == ("succeeded" if is_kept else "cancelled")
+    assert row(job_id).state == ("succeeded" if is_kept else "cancelled")
     assert len(list(shop.store.list("results/"))) == is_kept
 
 
@@ -136,7 +137,7 @@ def test_a_message_for_a_job_that_is_not_ready_does_nothing(shop: Workshop, stat
         job_id = rows.job(tx, state)
     finalize.finalize(job_id)
     finalize.finalize("job_nowhere")
-    assert (shop.row(job_id).state, shop.site.requests, list(shop.store.list("results/"))) == (state, [], [])
+    assert (row(job_id).state, shop.site.requests, list(shop.store.list("results/"))) == (state, [], [])
 
 
 def test_a_commit_that_fails_leaves_the_job_ready_and_nobody_told(
@@ -154,7 +155,7 @@ def test_a_commit_that_fails_leaves_the_job_ready_and_nobody_told(
     monkeypatch.setattr(outbox, "jobs_ended", publish_and_fail)
     with pytest.raises(ConnectionError):
         finalize.finalize(job_id)
-    assert (shop.row(job_id).state, shop.row(job_id).result_key) == ("ready", None)
+    assert (row(job_id).state, row(job_id).result_key) == ("ready", None)
     with db.transaction() as tx:
         assert tx.scalars(select(Delivery)).all() == []
     monkeypatch.setattr(outbox, "jobs_ended", publish)
@@ -170,7 +171,7 @@ def test_while_it_works_its_start_is_counted_and_the_rescuer_is_put_off(shop: Wo
     seen = []
 
     async def look(request: Any) -> Any:
-        seen.append((shop.row(job_id).finalize_starts, shop.due_seconds(job_id)))
+        seen.append((row(job_id).finalize_starts, due_in(job_id)))
         return await web.says(200, RESULT)(request)
 
     shop.site.answer = look
@@ -194,7 +195,7 @@ def test_a_worker_whose_machine_dies_lets_go_of_the_job(shop: Workshop) -> None:
 
     with pytest.raises(db.AWAY):
         die_at_work()
-    assert shop.row(job_id).state == "succeeded"
+    assert row(job_id).state == "succeeded"
 
 
 def test_a_picture_that_brings_down_whoever_works_on_it_is_left_alone_after_three_times(
@@ -211,8 +212,8 @@ def test_a_picture_that_brings_down_whoever_works_on_it_is_left_alone_after_thre
     for _ in range(3):
         with pytest.raises(Killed):
             finalize.finalize(job_id)
-        assert shop.row(job_id).state == "ready"
+        assert row(job_id).state == "ready"
     finalize.finalize(job_id)
-    assert (shop.row(job_id).state, shop.row(job_id).error_code) == ("failed", "worker_crashed")
+    assert (row(job_id).state, row(job_id).error_code) == ("failed", "worker_crashed")
     assert len(shop.site.requests) == 3
-    assert shop.row(neighbour).state == "ready"
+    assert row(neighbour).state == "ready"

@@ -10,6 +10,7 @@ from cleanplate import db, jobs, leases
 from cleanplate.models import Job
 from cleanplate.states import State
 from tests import pictures, rows, web
+from tests.seen import due_in, row
 from tests.workshop import ORIGINAL, RESULT, Workshop, workshop
 from worker import finalize
 
@@ -39,7 +40,7 @@ def test_a_result_that_cannot_be_used_is_never_stored_but_asked_for_again_by_any
     shop.site.answer, code = UNUSABLE[fault]
     job_id = shop.ready()
     finalize.finalize(job_id)
-    after = shop.row(job_id)
+    after = row(job_id)
     assert (after.state, after.owner, after.sample_url) == ("inflight", None, None)
     assert (after.fetches, after.finalize_starts) == (1, 0)
     assert list(shop.store.list("results/")) == []
@@ -60,7 +61,7 @@ def test_after_three_fresh_addresses_the_job_fails_with_the_reason(shop: Worksho
             wish = jobs.Change(job_id, frozenset({State.INFLIGHT}), State.READY, "ready", values=again)
             assert jobs.apply(tx, [wish]) == {job_id}
     finalize.finalize(job_id)
-    assert (shop.row(job_id).state, shop.row(job_id).error_code) == ("failed", code)
+    assert (row(job_id).state, row(job_id).error_code) == ("failed", code)
     assert len(shop.site.requests) == 4
 
 
@@ -71,12 +72,12 @@ def test_a_download_that_fails_in_passing_is_tried_again_soon(shop: Workshop) ->
     job_id = shop.ready()
     shop.site.answer = web.says(503)
     finalize.finalize(job_id)
-    assert (shop.row(job_id).state, shop.row(job_id).finalize_starts, shop.row(job_id).fetches) == ("ready", 0, 0)
-    assert shop.due_seconds(job_id) == pytest.approx(finalize.LATER_SECONDS, abs=1.5)
+    assert (row(job_id).state, row(job_id).finalize_starts, row(job_id).fetches) == ("ready", 0, 0)
+    assert due_in(job_id) == pytest.approx(finalize.LATER_SECONDS, abs=1.5)
     assert len(shop.site.requests) == 1
     shop.site.answer = web.says(200, RESULT)
     finalize.finalize(job_id)
-    assert shop.row(job_id).state == "succeeded"
+    assert row(job_id).state == "succeeded"
 
 
 def test_a_download_that_still_fails_when_its_window_is_over_asks_for_a_fresh_address(shop: Workshop) -> None:
@@ -85,7 +86,7 @@ def test_a_download_that_still_fails_when_its_window_is_over_asks_for_a_fresh_ad
         tx.execute(update(Job).where(Job.id == job_id).values(window_ends=func.now()))
     shop.site.answer = web.says(503)
     finalize.finalize(job_id)
-    assert (shop.row(job_id).state, shop.row(job_id).fetches) == ("inflight", 1)
+    assert (row(job_id).state, row(job_id).fetches) == ("inflight", 1)
 
 
 def test_a_store_that_is_away_is_waited_for_however_often(shop: Workshop, tmp_path: Path) -> None:
@@ -93,11 +94,11 @@ def test_a_store_that_is_away_is_waited_for_however_often(shop: Workshop, tmp_pa
     (tmp_path / "objects").rename(tmp_path / "away")
     for _ in range(5):
         finalize.finalize(job_id)
-        assert (shop.row(job_id).state, shop.row(job_id).finalize_starts, shop.row(job_id).fetches) == ("ready", 0, 0)
-        assert shop.due_seconds(job_id) == pytest.approx(finalize.LATER_SECONDS, abs=1.5)
+        assert (row(job_id).state, row(job_id).finalize_starts, row(job_id).fetches) == ("ready", 0, 0)
+        assert due_in(job_id) == pytest.approx(finalize.LATER_SECONDS, abs=1.5)
     (tmp_path / "away").rename(tmp_path / "objects")
     finalize.finalize(job_id)
-    assert shop.row(job_id).state == "succeeded"
+    assert row(job_id).state == "succeeded"
 
 
 # -- what does not pass ------------------------------------------------------------------------------------------------
@@ -106,13 +107,13 @@ def test_a_store_that_is_away_is_waited_for_however_often(shop: Workshop, tmp_pa
 @pytest.mark.parametrize("lost", ["image_key", "send_mask_key"])
 def test_a_pair_that_is_gone_from_the_store_fails_the_job(shop: Workshop, lost: str) -> None:
     job_id = shop.ready()
-    shop.store.delete([getattr(shop.row(job_id), lost)])
+    shop.store.delete([getattr(row(job_id), lost)])
     finalize.finalize(job_id)
-    assert (shop.row(job_id).state, shop.row(job_id).error_code) == ("failed", "input_missing")
+    assert (row(job_id).state, row(job_id).error_code) == ("failed", "input_missing")
 
 
 def test_a_pair_that_can_no_longer_be_read_fails_the_job(shop: Workshop) -> None:
     job_id = shop.ready()
-    shop.store.put(shop.row(job_id).image_key, ORIGINAL[:100], media_type="image/png")
+    shop.store.put(row(job_id).image_key, ORIGINAL[:100], media_type="image/png")
     finalize.finalize(job_id)
-    assert (shop.row(job_id).state, shop.row(job_id).error_code) == ("failed", "input_invalid")
+    assert (row(job_id).state, row(job_id).error_code) == ("failed", "input_invalid")

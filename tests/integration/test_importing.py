@@ -6,20 +6,20 @@ from typing import Any
 import boto3
 import pytest
 from aiohttp import web as aiohttp
-from sqlalchemy import func, select
+from sqlalchemy import func
 
 from cleanplate import cancel, db, holding, jobs
 from cleanplate.models import Job
 from cleanplate.states import Hold, InFlight, State
 from cleanplate.storage import Store, StoreUnavailable, foreign
 from tests import pictures, rows, web
+from tests.pictures import IMAGE, MASK
 from tests.s3 import make_bucket, s3_environment, s3_server
+from tests.seen import due_in, row
 from tests.threads import at_once
 from worker import importing, sources
 from worker.alone import alone
 
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 SIGNED = "?X-Amz-Signature=secret"
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -50,11 +50,6 @@ def made(image: dict[str, str], mask: dict[str, str] | None = None, **columns: A
         return rows.job(tx, State.IMPORTING, sources=given, due_at=func.now(), **columns)
 
 
-def row(job_id: str) -> Job:
-    with db.transaction() as tx:
-        return tx.get_one(Job, job_id)
-
-
 def imported(image: dict[str, str], mask: dict[str, str] | None = None, **columns: Any) -> Job:
     job_id = made(image, mask, **columns)
     importing.import_pair(job_id)
@@ -64,11 +59,6 @@ def imported(image: dict[str, str], mask: dict[str, str] | None = None, **column
 def events(job_id: str) -> list[str]:
     with db.transaction() as tx:
         return [state for state, _, _ in rows.events(tx, job_id)]
-
-
-def due_in(job_id: str) -> float:
-    with db.transaction() as tx:
-        return float(tx.scalar(select(func.extract("epoch", Job.due_at - func.now())).where(Job.id == job_id)) or 0)
 
 
 def refused(job: Job, code: str, detail: str) -> None:

@@ -15,6 +15,7 @@ from cleanplate.jobs import Change
 from cleanplate.models import Attempt, Job
 from cleanplate.states import LEASED, MOVES, TERMINAL, IllegalMoveError, State
 from tests import rows
+from tests.seen import row
 from tests.threads import at_once
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -47,11 +48,6 @@ def made(state: State = State.QUEUED, **columns: Any) -> str:
 def apply(*changes: Change, worker: str | None = None) -> set[str]:
     with db.transaction() as tx:
         return jobs.apply(tx, changes, worker=worker)
-
-
-def row(job_id: str) -> Job:
-    with db.transaction() as tx:
-        return tx.get_one(Job, job_id)
 
 
 def in_seconds(column: Any, job_id: str) -> float:

@@ -14,6 +14,7 @@ from cleanplate.models import Attempt, Batch, Job
 from cleanplate.outcomes import Accepted, ResultReady
 from cleanplate.states import HOLDS_SLOT, LEASED, State
 from tests import rows
+from tests.seen import row
 from tests.servers import wait_until
 from tests.threads import at_once
 from worker import capacity, ledger, meaning
@@ -28,11 +29,6 @@ AFTERWARDS = {State.CLAIMED: State.QUEUED, State.SENDING: State.UNCONFIRMED, Sta
 def rescue(worker: str = "saviour", **more: Any) -> list[str]:
     with db.transaction() as tx:
         return leases.rescue(tx, worker, hold_seconds=30.0, **more)
-
-
-def row(job_id: str) -> Job:
-    with db.transaction() as tx:
-        return tx.get_one(Job, job_id)
 
 
 def left_by(lease_seconds: float | None, state: State, **columns: Any) -> str:

@@ -12,6 +12,7 @@ from cleanplate import db, jobs, leases, queue
 from cleanplate.models import Attempt, Job
 from cleanplate.states import State
 from tests import rows
+from tests.seen import row
 from worker import sweep
 from worker.flight import load_flights
 from worker.sweep import Sweeper
@@ -44,11 +45,6 @@ def ready(*, due_seconds_ago: float = 1.0, window_seconds: float | None = 599.0)
 def decide(policy: str, max_submits: int = 3) -> None:
     with db.transaction() as tx:
         sweep.decide_unconfirmed(tx, policy, max_submits)
-
-
-def row(job_id: str) -> Job:
-    with db.transaction() as tx:
-        return tx.get_one(Job, job_id)
 
 
 @pytest.fixture

@@ -5,19 +5,15 @@ from sqlalchemy import func, select, text
 
 from cleanplate import db, jobs, leases
 from cleanplate.jobs import Change
-from cleanplate.models import Job, Worker
+from cleanplate.models import Worker
 from cleanplate.states import HOLDS_SLOT, LEASED, State
 from tests import rows
+from tests.seen import row
 from tests.threads import at_once
 
 pytestmark = pytest.mark.usefixtures("database")
 
 QUEUED = frozenset({State.QUEUED})
-
-
-def row(job_id: str) -> Job:
-    with db.transaction() as tx:
-        return tx.get_one(Job, job_id)
 
 
 # -- whose turn it is --------------------------------------------------------------------------------------------------

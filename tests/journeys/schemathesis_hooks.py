@@ -5,9 +5,9 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies
 
-from tests import pictures
+from tests.pictures import IMAGE, MASK
 
-SOME = (pictures.encoded(pictures.scene(), "JPEG"), pictures.encoded(pictures.mask_image()), b"neither")
+SOME = (IMAGE, MASK, b"neither")
 schemathesis.openapi.format("binary", strategies.sampled_from(SOME))
 
 

@@ -15,9 +15,8 @@ import pytest
 
 from tests import guide, pictures
 from tests.journeys.harness import Stack, stack, wait_until
+from tests.pictures import IMAGE, MASK
 
-IMAGE = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 PACKAGE = "generated"
 
 

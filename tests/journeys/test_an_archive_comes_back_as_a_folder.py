@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import pictures
 from tests.journeys.harness import stack, stored
+from tests.pictures import MASK
 
 COUNT, REFUSED = 6, [2, 5]
 IDS = {f"ITEM-{number}" for number in range(COUNT)}
@@ -20,7 +20,7 @@ def archive(tmp_path: Path, photos: list[Path]) -> Path:
     other = f"{photos[0].name},other.png,WRONG,"
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as made:
         made.writestr("manifest.csv", "\n".join(["image,mask,custom_id,dilate_pixels", *rows, other]))
-        made.writestr("other.png", pictures.encoded(pictures.mask_image()))
+        made.writestr("other.png", MASK)
         for path in photos[:COUNT]:
             made.write(path, path.name)
             made.write(path.with_name(f"{path.stem}_mask.png"), f"{path.stem}_mask.png")

@@ -19,6 +19,7 @@ from cleanplate.client import Client
 from cleanplate.resources import BatchOptions
 from tests import guide, pictures, web
 from tests.journeys.harness import Stack, all_jobs, stack, wait_until
+from tests.pictures import MASK
 from tests.s3 import make_bucket, s3_environment, s3_server
 
 RUN = {"curl", "cleanplate", ".venv/bin/cleanplate", "openapi-python-client"}
@@ -54,9 +55,6 @@ def elsewhere() -> Iterator[str]:
 
     with web.serving(answer) as site:
         yield site.url
-
-
-MASK = pictures.encoded(pictures.mask_image())
 
 
 def image() -> bytes:

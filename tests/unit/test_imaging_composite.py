@@ -14,9 +14,9 @@ from cleanplate.imaging.composite import Finished, erased_area, finish
 from cleanplate.imaging.faults import ImageFault, ResultFault
 from cleanplate.imaging.formats import OutputFormat
 from tests import pictures
+from tests.pictures import MASK
 
 SCENE = pictures.scene()
-MASK = pictures.encoded(pictures.mask_image())
 INSIDE = np.asarray(pictures.mask_image()) == 255
 RESULT = pictures.encoded(Image.new("RGB", (96, 64), (10, 200, 90)))
 

@@ -18,6 +18,7 @@ from cleanplate.imaging.faults import IMAGE_FAULTS, RESULT_FAULTS, WARNINGS, Ima
 from cleanplate.imaging.formats import OutputFormat
 from cleanplate.imaging.pair import Pair, check
 from tests import pictures
+from tests.pictures import MASK
 
 LIMIT = 100_000
 
@@ -47,7 +48,6 @@ def heic(image: Image.Image, **options: object) -> bytes:
 
 PNG = pictures.encoded(pictures.scene())
 JPEG = pictures.encoded(pictures.scene(), "JPEG")
-MASK = pictures.encoded(pictures.mask_image())
 FILES = {
     "png": PNG,
     "jpeg": JPEG,

@@ -10,8 +10,8 @@ from PIL import Image
 from cleanplate.imaging.pair import check
 from cleanplate.imaging.payload import Prepared
 from tests import pictures
+from tests.pictures import MASK
 
-MASK = pictures.encoded(pictures.mask_image())
 SECRETS = (b"Exif", b"eXIf", b"J. Doe", b"http://ns.adobe.com")
 
 
