@@ -56,6 +56,7 @@ def serving() -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+        app.state.switchboard._readers.shutdown()  # who hung up leaves a read behind, with a connection of the pool
         listener.close()
 
 
