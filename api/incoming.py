@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
 
-from api import intake, names
+from api import intake, names, pairs
 from api.archive import manifest
 from api.archive.members import Archive, open_archive
 from api.errors import Problem
@@ -19,7 +19,7 @@ from cleanplate.items import CUSTOM_ID_LENGTH, METADATA_BYTES
 from cleanplate.resources import BatchOptions, Params, Rejection
 
 FIELDS = frozenset({ARCHIVE, "files"})
-Pairs = tuple[list[Upload], list[Rejection]]
+Found = tuple[list[Upload], list[Rejection]]
 
 
 def find(form: Form, options: BatchOptions) -> tuple[Source, list[Upload], list[Rejection]]:
@@ -29,12 +29,12 @@ def find(form: Form, options: BatchOptions) -> tuple[Source, list[Upload], list[
     """
     if all(file.field != ARCHIVE for file in form.files):
         as_they_come = pairs_as_they_come(form, options)
-        return form, *intake.find_pairs(form.files, options.mask_suffix, as_they_come=as_they_come)
+        return form, *pairs.find_pairs(form.files, options.mask_suffix, as_they_come=as_they_come)
     form.only(files={ARCHIVE}, fields=form.fields)
     archive = open_archive(form, form.one(ARCHIVE))
     lists = [file for file in archive.files if _is_manifest(names.clean(file.name))]
     if not lists:
-        return archive, *intake.find_pairs(archive.files, options.mask_suffix)
+        return archive, *pairs.find_pairs(archive.files, options.mask_suffix)
     return archive, *_by_manifest(archive, lists, options)
 
 
@@ -45,7 +45,7 @@ class Finder:
         self.source: Source = form
         self.options = options
         self._form = form
-        self._pairs = intake.Pairs(options.mask_suffix)
+        self._pairs = pairs.Pairs(options.mask_suffix)
         self._seen = 0
 
     def find(self) -> list[Upload]:
@@ -63,7 +63,7 @@ def _is_manifest(name: str) -> bool:
     return pairing.key(name).rpartition("/")[2] == manifest.NAME and not names.is_junk(name)
 
 
-def _by_manifest(archive: Archive, lists: Sequence[File], options: BatchOptions) -> Pairs:
+def _by_manifest(archive: Archive, lists: Sequence[File], options: BatchOptions) -> Found:
     if len(lists) > 1:
         told = ", ".join(names.clean(file.name) for file in lists[:3])
         raise Problem(422, "manifest_invalid", f"One {manifest.NAME} may be in an archive; there are {told}.")
@@ -89,7 +89,7 @@ def _by_manifest(archive: Archive, lists: Sequence[File], options: BatchOptions)
         else:
             rejected.append(result)
     unused = [names.clean(one.name) for one in archive.files if one.offset not in used]
-    return uploads, rejected + intake.ignored(unused, "no row of the manifest names it")
+    return uploads, rejected + pairs.ignored(unused, "no row of the manifest names it")
 
 
 class _Names:

@@ -1,4 +1,4 @@
-"""From uploaded files to jobs: pair by name, check, put both objects, write the rows. In that order.
+"""From pairs of uploaded files to jobs: check, put both objects, write the rows. In that order.
 
 So a pair that cannot be worked on costs nothing, and no row is without its objects. Objects whose rows were never
 written (a refused duplicate, a request that failed half way) are the sweep's.
@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import func, insert, select
 
 from api import names
-from api.errors import Problem, shortened
+from api.errors import Problem
 from api.forms import File
 from api.store import store
 from api.turns import Turns
@@ -21,9 +21,7 @@ from cleanplate import holding, ids, inputs
 from cleanplate.db import Transaction
 from cleanplate.imaging import pair as imaging
 from cleanplate.imaging.faults import ImageFault
-from cleanplate.items import CUSTOM_ID_LENGTH
 from cleanplate.models import Batch, Job, JobEvent
-from cleanplate.pairing import Pair, Pairing
 from cleanplate.resources import Params, Rejection
 from cleanplate.reuse import Newcomer, fingerprint
 
@@ -32,7 +30,6 @@ T = TypeVar("T")
 AT_ONCE = 4
 AHEAD = 4 * AT_ONCE
 """Pairs that are handed to the workers before the first of them is asked for."""
-IGNORED_TOLD = 20
 DUPLICATE = "duplicate_custom_id"
 IGNORED = "ignored_file"
 HARMLESS = frozenset({DUPLICATE, IGNORED})
@@ -106,64 +103,6 @@ class Stored:
 def upload(image: File, mask: File, custom_id: str | None, name: str | None = None, **own: Any) -> Upload:
     """Give a pair the id of the job it may become: in the order of these calls jobs are listed."""
     return Upload(ids.new(ids.Kind.JOB), custom_id, image, mask, name or names.clean(image.name), **own)
-
-
-class Pairs:
-    """Pairs of files by their names, each as soon as it is whole, in the order in which they come."""
-
-    def __init__(self, mask_suffix: str) -> None:
-        self._pairing = Pairing(mask_suffix)
-        self._named: dict[str, File] = {}
-        self._junk: set[str] = set()
-        self._too_long: list[Rejection] = []
-
-    def add(self, files: Iterable[File]) -> list[Upload]:
-        """Take the next files; return the pairs that they complete."""
-        uploads: list[Upload] = []
-        for file in files:
-            name = names.clean(file.name)
-            if names.is_junk(name):
-                self._junk.add(name)
-                continue
-            self._named.setdefault(name, file)
-            if found := self._pairing.add(name):
-                uploads += self._upload(found)
-        return uploads
-
-    def rejected(self) -> list[Rejection]:
-        """Return those that are in no pair, with why."""
-        return self._pairing.rejected() + self._refused()
-
-    def whole(self) -> tuple[list[Upload], list[Rejection]]:
-        """Return the pairs of all that came, in the order of their names, and the others; see :meth:`Pairing.whole`."""
-        self._too_long.clear()
-        pairs, rejected = self._pairing.whole()
-        uploads = [one for found in pairs for one in self._upload(found)]
-        return uploads, rejected + self._refused()
-
-    def _upload(self, found: Pair) -> Iterator[Upload]:
-        if len(found.name) > CUSTOM_ID_LENGTH:
-            why = f"more than {CUSTOM_ID_LENGTH} characters"
-            self._too_long.append(reject(found.image, "name_too_long", why))
-        else:
-            yield upload(self._named[found.image], self._named[found.mask], found.name)
-
-    def _refused(self) -> list[Rejection]:
-        return ignored(self._junk, "an operating system's own file") + self._too_long
-
-
-def find_pairs(
-    files: Iterable[File], mask_suffix: str, *, as_they_come: bool = False
-) -> tuple[list[Upload], list[Rejection]]:
-    """Pair files by their names; return also those that have no partner, or two, or an unusable name."""
-    pairs = Pairs(mask_suffix)
-    uploads = pairs.add(files)
-    return (uploads, pairs.rejected()) if as_they_come else pairs.whole()
-
-
-def ignored(unused: Collection[str], why: str) -> list[Rejection]:
-    """Return the rejections of files that are no item; of very many the first are named and the others counted."""
-    return shortened([reject(name, IGNORED, why) for name in sorted(unused)], most=IGNORED_TOLD)
 
 
 def check_all(source: Source, uploads: Sequence[Upload], params: Params) -> tuple[list[Checked], list[Rejection]]:

@@ -6,8 +6,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from api import admission, intake
+from api import admission
 from api.errors import FINDINGS_TOLD
+from api.pairs import IGNORED_TOLD
 from api.store import store
 from cleanplate import db, ids
 from cleanplate.models import Job
@@ -72,8 +73,8 @@ def test_what_systems_leave_in_archives_is_listed_and_ignored(client: httpx.Clie
 
 def test_of_very_much_junk_some_is_listed_and_the_rest_counted(client: httpx.Client) -> None:
     batch = created(client, zipped(pairs("a") | {f"__MACOSX/._{n}.jpg": b"junk" for n in range(100)}))
-    assert len(batch.rejected) == intake.IGNORED_TOLD + 1
-    assert batch.rejected[-1].item == f"{100 - intake.IGNORED_TOLD} more"
+    assert len(batch.rejected) == IGNORED_TOLD + 1
+    assert batch.rejected[-1].item == f"{100 - IGNORED_TOLD} more"
 
 
 def test_a_problem_lists_the_first_faults_and_counts_the_others(client: httpx.Client) -> None:
