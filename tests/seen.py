@@ -1,5 +1,10 @@
 """What the rows of jobs and the ledger say, each looked at in a transaction of its own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
 from sqlalchemy import func, select
 
 from cleanplate import db
@@ -41,3 +46,28 @@ def due_in(job_id: str) -> float:
     left = func.extract("epoch", Job.due_at - func.now())
     with db.transaction() as tx:
         return float(tx.scalar(select(left).where(Job.id == job_id)) or 0.0)
+
+
+@dataclass
+class Span:
+    """A stretch of time by the database's clock."""
+
+    began: datetime
+    ended: datetime
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.began <= moment <= self.ended
+
+
+@contextmanager
+def passing() -> Iterator[Span]:
+    """Yield the time that the block takes: what is set in it lies in it, however long the machine lets it take."""
+
+    def now() -> datetime:
+        with db.transaction() as tx:
+            return tx.execute(select(func.clock_timestamp())).scalar_one()
+
+    began = now()
+    span = Span(began, began)
+    yield span
+    span.ended = now()

@@ -46,7 +46,7 @@ def fresh_database(admin_url: str, template: str = "template1") -> Iterator[str]
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 15.0) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 60.0) -> None:
     """Return as soon as ``holds()`` is true; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not holds():

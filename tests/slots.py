@@ -4,7 +4,6 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import func, select
 
 from cleanplate import db
 from cleanplate.access import Access
@@ -40,9 +39,3 @@ def with_account(cap: int = 24, **columns: Any) -> None:
     """Make the account."""
     with db.transaction() as tx:
         rows.account(tx, cap, **columns)
-
-
-def gate_seconds() -> float:
-    """In how many seconds its gate opens."""
-    with db.transaction() as tx:
-        return float(tx.scalar(select(func.extract("epoch", Account.gate_until - func.now()))) or 0.0)

@@ -51,13 +51,6 @@ def endpoint_of(delivery_id: str) -> Endpoint:
         return tx.get_one(Endpoint, tx.get_one(Delivery, delivery_id).endpoint_id)
 
 
-def due_seconds(delivery_id: str) -> float:
-    """In how many seconds it is tried."""
-    with db.transaction() as tx:
-        left = func.extract("epoch", Delivery.due_at - func.now())
-        return float(tx.scalar(select(left).where(Delivery.id == delivery_id)) or 0.0)
-
-
 def make_due(delivery_id: str) -> None:
     """Let it be tried at once."""
     with db.transaction() as tx:

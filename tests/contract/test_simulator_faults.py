@@ -8,6 +8,7 @@ import pytest
 
 from tests.contract.upstreams import SIZE, SUBMIT, Upstream, image, mask
 from tests.pictures import decoded
+from tests.servers import wait_until
 
 
 def paid(simulator: Upstream) -> int:
@@ -39,8 +40,13 @@ def test_a_submit_is_never_answered_and_may_be_charged(simulator: Upstream, afte
     simulator.fault("submit", "hang", after=after)
     body = {"image": image(), "mask": mask()}
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(simulator.base_url + SUBMIT, json=body, headers={"x-key": simulator.key}, timeout=0.5)
-    assert paid(simulator) == charged
+        httpx.post(
+            simulator.base_url + SUBMIT,
+            json=body,
+            headers={"x-key": simulator.key},
+            timeout=httpx.Timeout(60, read=0.5),
+        )
+    wait_until(lambda: paid(simulator) == charged)
 
 
 @pytest.mark.parametrize(("after", "charged"), [(False, 0), (True, 1)])

@@ -48,7 +48,7 @@ def test_the_upstream_never_holds_more_than_the_cap_and_is_paid_once_a_job(
     upstream.polls = 2
     queue(store, 20)
     with start("w1", cap=4), start("w2", cap=4):
-        wait_until(lambda: all_in(State.READY), 60)
+        wait_until(lambda: all_in(State.READY))
     assert len(upstream.submits) == 20
     assert upstream.most == 4
     assert ledger() == ["accepted"] * 20
@@ -99,7 +99,7 @@ def test_a_single_picture_has_the_next_slot_however_many_wait(
         assert base64.b64decode(upstream.submits[-1]["image"]) == f"image of {single}".encode()
         upstream.polls = 1
         upstream._left = dict.fromkeys(upstream._left, 1)
-        wait_until(lambda: all_in(State.READY), 60)
+        wait_until(lambda: all_in(State.READY))
 
 
 def test_a_conveyor_that_comes_late_has_its_part_of_the_slots(
@@ -114,6 +114,6 @@ def test_a_conveyor_that_comes_late_has_its_part_of_the_slots(
     with start("w1"):
         wait_until(lambda: submits("w1") > 10)
         with start("w2"):
-            wait_until(lambda: submits("w2") > 10, 60)
+            wait_until(lambda: submits("w2") > 10)
             assert State.QUEUED in states().values()
             upstream.polls = 1

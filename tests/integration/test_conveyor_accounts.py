@@ -104,7 +104,7 @@ def paid_once(upstream: Upstream, count: int) -> bool:
 def test_both_accounts_are_filled_to_their_caps_and_never_over(upstream: Upstream, store: Store, start: Start) -> None:
     queue(store, 20)
     with start("w1"), start("w2"):
-        wait_until(lambda: states() == {State.READY: 20}, 60)
+        wait_until(lambda: states() == {State.READY: 20})
     assert gauges(upstream) == CAPS
     assert upstream.stats()["rate_limited"] == 0
     assert paid_once(upstream, 20)
@@ -128,12 +128,12 @@ def test_an_account_that_fails_in_mid_run_leaves_the_work_to_the_other_until_it_
         wait_until(lambda: in_flight() == CAPS)
         change(upstream, "archive", **broken)
         wait_until(lambda: row("archive").paused_reason == reason)
-        wait_until(lambda: states()[State.READY] >= 20 - CAPS["archive"], 60)
+        wait_until(lambda: states()[State.READY] >= 20 - CAPS["archive"])
         assert row("studio").paused_reason is None
         change(upstream, "archive", **mended)
-        wait_until(lambda: states() == {State.READY: 20}, 30)
+        wait_until(lambda: states() == {State.READY: 20})
         queue(store, 4, first=20)
-        wait_until(lambda: states() == {State.READY: 24} and row("archive").paused_reason is None, 30)
+        wait_until(lambda: states() == {State.READY: 24} and row("archive").paused_reason is None)
     assert gauges(upstream) == CAPS
     assert paid_once(upstream, 24)
 
@@ -146,7 +146,7 @@ def test_a_task_is_polled_with_the_key_of_its_account_by_whoever_adopts_it(
         wait_until(lambda: in_flight() == CAPS)
         kill()
         with start("w2"):
-            wait_until(lambda: states() == {State.READY: 5}, 30)
+            wait_until(lambda: states() == {State.READY: 5})
     assert paid_once(upstream, 5)
 
 
@@ -162,7 +162,7 @@ def test_a_task_of_an_account_without_a_key_is_asked_about_with_no_other_and_end
         caplog.at_level(logging.WARNING, "worker.conveyor"),
         start("w2", "studio", CLEANPLATE_UPSTREAM_TIMEOUT_SECONDS="3"),
     ):
-        wait_until(lambda: states() == {State.READY: 6, State.FAILED: 3}, 60)
+        wait_until(lambda: states() == {State.READY: 6, State.FAILED: 3})
     with db.transaction() as tx:
         ends = set(tx.execute(select(Job.error_code, Job.error_detail).where(Job.state == State.FAILED)).all())
     assert ends == {("upstream_timeout", "no end after 3 s (there is no key of account 'archive')")}

@@ -38,7 +38,7 @@ def test_a_drained_conveyor_hands_over_and_the_next_goes_on_without_paying_again
     upstream.polls = 1
     upstream._left = dict.fromkeys(upstream._left, 1)
     with start("w2"):
-        wait_until(lambda: all_in(State.READY), 30)
+        wait_until(lambda: all_in(State.READY))
     assert len(upstream.submits) == 8
 
 
@@ -54,7 +54,7 @@ def test_what_a_killed_conveyor_had_in_flight_is_adopted_when_its_session_ends_o
         kill()
         upstream._left = dict.fromkeys(upstream._left, 1)
         with start("w2"):
-            wait_until(lambda: all_in(State.READY), 30)
+            wait_until(lambda: all_in(State.READY))
     assert len(upstream.submits) == 4
     with db.transaction() as tx:
         assert [reason for _, reason, worker in rows.events(tx, job_id) if worker == "w2"] == ["adopted", "ready"]
@@ -73,7 +73,7 @@ def test_connections_to_the_database_that_are_cut_cost_no_answer_and_no_money(
             wait_until(lambda enough=enough: len(upstream.submits) >= enough)
             with db.engine().connect() as connection:
                 connection.exec_driver_sql(cut)
-        wait_until(lambda: all_in(State.READY, *TERMINAL), 60)
+        wait_until(lambda: all_in(State.READY, *TERMINAL))
     assert all_in(State.READY)
     assert len(upstream.submits) == 20
 
@@ -97,7 +97,7 @@ def test_a_commit_whose_answer_is_lost_loses_no_job_and_pays_none_twice(
     queue(store, 6)
     monkeypatch.setattr(db, "transaction", transaction)
     with start():
-        wait_until(lambda: all_in(State.READY), 30)
+        wait_until(lambda: all_in(State.READY))
     assert next(commits) > lost
     assert len(upstream.submits) == 6
     assert ledger().count("accepted") == 6

@@ -46,7 +46,7 @@ def test_an_account_without_credits_stops_it_with_a_reason_until_it_is_mended(
         assert all_in(State.QUEUED, State.CLAIMED, State.SENDING)
         assert asked <= 2 * 4
         upstream.refuse = lambda _: None
-        wait_until(lambda: all_in(State.READY), 30)
+        wait_until(lambda: all_in(State.READY))
         assert reason() is None
 
 
@@ -64,7 +64,7 @@ def test_a_key_that_polls_alone_are_refused_with_stops_submitting_until_it_is_me
         wait_until(lambda: reason() == "access")
         assert Counter(request.method for request in upstream.site.requests)["POST"] == 4
         upstream.site.answer = upstream.answer
-        wait_until(lambda: all_in(State.READY), 30)
+        wait_until(lambda: all_in(State.READY))
         assert reason() is None
     assert ledger() == ["accepted"] * 6
 

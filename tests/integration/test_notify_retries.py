@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +14,12 @@ from sqlalchemy import func, update
 from cleanplate import db, settings
 from cleanplate.models import Delivery
 from tests import tries, web
-from tests.tries import delivery, due_seconds, endpoint_of, make_due, row
+from tests.seen import passing
+from tests.tries import delivery, endpoint_of, make_due, row
 from worker import notify
+
+LATE = {f"no answer ({which}Timeout)" for which in ("Connect", "Write", "Read")}
+"""On a busy machine the time may be over before there is a connection."""
 
 pytestmark = pytest.mark.usefixtures("database", "loopback_receivers")
 
@@ -37,11 +42,12 @@ def test_a_failed_try_is_repeated_by_the_schedule_until_it_is_used_up(
     delivery_id = delivery(receiver.url)
     for number, step in enumerate(notify.SCHEDULE, start=1):
         make_due(delivery_id)
-        tries.make()
+        with passing() as span:
+            tries.make()
         after = row(delivery_id)
         assert (after.state, after.tries, after.last_status) == ("pending", number, status)
         assert after.last_error
-        assert due_seconds(delivery_id) == pytest.approx(step.total_seconds(), rel=0.11, abs=1.0)
+        assert span.began + step * (1 - notify.JITTER) <= after.due_at <= span.ended + step * (1 + notify.JITTER)
     make_due(delivery_id)
     tries.make()
     assert (row(delivery_id).state, row(delivery_id).last_status) == ("failed", status)
@@ -64,7 +70,7 @@ def test_a_receiver_that_never_answers_is_tried_again(receiver: web.Site, monkey
     receiver.answer = web.stays_silent
     delivery_id = delivery(receiver.url)
     tries.make()
-    assert row(delivery_id).last_error == "no answer (ReadTimeout)"
+    assert row(delivery_id).last_error in LATE
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -83,23 +89,26 @@ def test_a_receiver_that_drips_does_not_hold_a_try_for_longer_than_one_that_is_s
     receiver.answer = drips
     delivery_id = delivery(receiver.url)
     tries.make()
-    assert (row(delivery_id).state, row(delivery_id).last_error) == ("pending", "no answer (ReadTimeout)")
+    assert row(delivery_id).state == "pending"
+    assert row(delivery_id).last_error in LATE
 
 
 def test_a_receiver_may_ask_for_more_time(receiver: web.Site) -> None:
     receiver.answer = web.says(503, retry_after="900")
     delivery_id = delivery(receiver.url)
-    tries.make()
-    assert due_seconds(delivery_id) == pytest.approx(900, abs=5)
+    with passing() as span:
+        tries.make()
+    assert row(delivery_id).due_at - timedelta(seconds=900) in span
 
 
 @pytest.mark.parametrize("header", ["inf", "nan", "1e300", "-5", "never"])
 def test_no_answer_of_a_receiver_can_break_the_schedule(receiver: web.Site, header: str) -> None:
     receiver.answer = web.says(429, retry_after=header)
     delivery_id = delivery(receiver.url)
-    tries.make()
+    with passing() as span:
+        tries.make()
     assert row(delivery_id).state == "pending"
-    assert 0 < due_seconds(delivery_id) <= notify.SCHEDULE[-1].total_seconds() + 1
+    assert span.began < row(delivery_id).due_at <= span.ended + notify.SCHEDULE[-1]
 
 
 def test_a_large_answer_is_not_read_to_its_end(receiver: web.Site) -> None:
@@ -115,9 +124,10 @@ def test_what_is_sent_again_on_request_has_the_whole_schedule_before_it(receiver
     again = {"state": "pending", "tries": 10, "tries_before": 10, "due_at": func.now()}
     with db.transaction() as tx:
         tx.execute(update(Delivery).where(Delivery.id == delivery_id).values(**again))
-    tries.make()
+    with passing() as span:
+        tries.make()
     assert (row(delivery_id).state, row(delivery_id).tries) == ("pending", 11)
-    assert due_seconds(delivery_id) < notify.SCHEDULE[0].total_seconds() * 1.2
+    assert row(delivery_id).due_at <= span.ended + notify.SCHEDULE[0] * (1 + notify.JITTER)
 
 
 def test_a_secret_that_cannot_be_opened_waits_for_its_key_by_the_schedule(
@@ -126,10 +136,11 @@ def test_a_secret_that_cannot_be_opened_waits_for_its_key_by_the_schedule(
     key = settings.get().secret_keys[0].get_secret_value()
     delivery_id = delivery(receiver.url)
     configure(CLEANPLATE_SECRET_KEYS=Fernet.generate_key().decode())
-    tries.make()
+    with passing() as span:
+        tries.make()
     assert (row(delivery_id).state, row(delivery_id).tries) == ("pending", 1)
     assert "CLEANPLATE_SECRET_KEYS" in (row(delivery_id).last_error or "")
-    assert due_seconds(delivery_id) > 1
+    assert row(delivery_id).due_at > span.began + notify.SCHEDULE[0] / 2
     configure(CLEANPLATE_SECRET_KEYS=key)
     make_due(delivery_id)
     tries.make()
