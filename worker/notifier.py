@@ -49,11 +49,13 @@ class Notifier(threading.Thread):
         self._ended: SimpleQueue[Tried] = SimpleQueue()
         self._unwritten: list[Tried] = []
         self._until: float | None = None
+        self._ending = threading.Event()
         self._looked_seconds = 0.0
 
     def end(self) -> None:
         """Begin nothing new, wait for the tries under way, and write what they came to."""
         self._until = time.monotonic() + DRAIN_SECONDS
+        self._ending.set()
         bell.set()
         self.join()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -67,11 +69,11 @@ class Notifier(threading.Thread):
                 self._turn()
             except db.AWAY as error:
                 log.warning("the database is away (%s); trying again", db.words(error))
-                time.sleep(AWAY_SECONDS)
+                self._ending.wait(AWAY_SECONDS)
             except BaseException as error:
                 self._on_death(error)
                 raise
-            time.sleep(max(GATHER_SECONDS, min(RESTS * self._looked_seconds, IDLE_SECONDS)))
+            self._ending.wait(max(GATHER_SECONDS, min(RESTS * self._looked_seconds, IDLE_SECONDS)))
 
     def _is_over(self) -> bool:
         if self._until is None:

@@ -191,3 +191,17 @@ def test_a_notifier_that_breaks_brings_its_worker_down(monkeypatch: pytest.Monke
     with pytest.raises(KeyError):
         working.run()
     assert [type(death) for death in deaths] == [KeyError]
+
+
+def test_told_to_end_it_does_not_sit_out_its_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+
+    def away(_: object) -> None:
+        looked.set()
+        raise OperationalError("SELECT", {}, Exception("the server is starting up"))
+
+    monkeypatch.setattr(deliveries, "due", away)
+    monkeypatch.setattr(notifier, "AWAY_SECONDS", 300.0)
+    monkeypatch.setattr(notifier, "GATHER_SECONDS", 300.0)
+    with running():
+        assert looked.wait(60)
