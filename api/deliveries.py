@@ -130,25 +130,35 @@ def get_delivery(who: Authenticated, delivery_id: str) -> webhooks.DeliveryDetai
 def redeliver(who: Authenticated, delivery_id: str) -> webhooks.Delivery:
     """Send an event again at once, whether it failed, was delivered or waits, with its old `webhook-id`.
 
-    If that fails, too, it is tried again by the schedule from its beginning.
+    One that is being sent at this moment goes out again when that try has ended, however it ends. If that fails, too,
+    it is tried again by the schedule from its beginning.
     """
     with db.transaction() as tx:
-        row = _get(tx, who.tenant_id, delivery_id)
+        row = _get(tx, who.tenant_id, delivery_id, lock=True)
         if not tx.get_one(Endpoint, row.endpoint_id).enabled:
             raise receivers.is_off()
         if row.body == FORGOTTEN:
             raise _forgotten()
-        tx.execute(update(Delivery).where(Delivery.id == row.id).values(AGAIN))
+        after_its_try = {"due_at": Delivery.due_at} if _is_being_tried(tx, row) else {}
+        tx.execute(update(Delivery).where(Delivery.id == row.id).values(AGAIN | after_its_try))
         tx.refresh(row)
         tx.after_commit(lambda: queue.send("notify", row.id))
         return resource(row)
 
 
-def _get(tx: Transaction, tenant_id: str, delivery_id: str) -> Delivery:
-    row = tx.scalars(select(Delivery).where(Delivery.id == delivery_id, Delivery.tenant_id == tenant_id)).first()
+def _get(tx: Transaction, tenant_id: str, delivery_id: str, *, lock: bool = False) -> Delivery:
+    found = select(Delivery).where(Delivery.id == delivery_id, Delivery.tenant_id == tenant_id)
+    row = tx.scalars(found.with_for_update() if lock else found).first()
     if row is None:
         raise not_found("delivery")
     return row
+
+
+def _is_being_tried(tx: Transaction, row: Delivery) -> bool:
+    """Return whether a try of the delivery, whose row is locked, has begun and not ended, or its notifier has died."""
+    newest = (DeliveryAttempt.delivery_id == row.id, DeliveryAttempt.number == row.tries)
+    without_end = select(DeliveryAttempt.number).where(*newest, DeliveryAttempt.duration_ms.is_(None))
+    return row.state == "pending" and tx.scalar(without_end) is not None
 
 
 def resource(row: Delivery) -> webhooks.Delivery:

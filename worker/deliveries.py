@@ -18,11 +18,13 @@ from sqlalchemy import (
     Text,
     Update,
     bindparam,
+    case,
     cast,
     delete,
     func,
     insert,
     literal_column,
+    null,
     select,
     true,
     update,
@@ -46,6 +48,8 @@ DEAD: Final = f"nothing but failures for {FAILING_LONGEST.days} days"
 PAGE: Final = 500
 PENDING: Final = Delivery.state == literal_column("'pending'")
 DUE: Final = (PENDING, Delivery.due_at <= func.now())
+ASKED: Final = Delivery.tries_before == Delivery.tries
+"""Of a delivery that is being tried: it was asked for once more meanwhile, so it goes out again in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +184,15 @@ def _book() -> Update:
 
 @lru_cache(maxsize=1)
 def _arrive() -> Update:
-    delivered = {"state": "delivered", "delivered_at": func.now(), "last_error": None}
-    return _still(bindparam("its_id"), bindparam("its_number")).values(**delivered)
+    delivered = {"delivered_at": case((ASKED, null()), else_=func.now()), "last_error": None}
+    return _still(bindparam("its_id"), bindparam("its_number")).values(
+        **_then("delivered", Delivery.due_at), **delivered
+    )
+
+
+def _then(state: str, due_at: Any) -> dict[str, Any]:
+    """Return what a delivery becomes after a try."""
+    return {"state": case((ASKED, "pending"), else_=state), "due_at": case((ASKED, func.now()), else_=due_at)}
 
 
 def _still(delivery_id: Any, number: Any) -> Update:
@@ -192,7 +203,11 @@ def _still(delivery_id: Any, number: Any) -> Update:
 def _settle_failure(tx: Transaction, letter: Letter, outcome: Undelivered) -> None:
     log.warning("%s to %s: %s (try %s)", letter.delivery_id, letter.endpoint_id, outcome.detail, letter.number)
     over = outcome.gone or letter.nth > len(SCHEDULE)
-    after = {"state": "failed"} if over else {"due_at": func.now() + pause(letter.nth, outcome.retry_after)}
+    after = (
+        _then("failed", Delivery.due_at)
+        if over
+        else _then("pending", func.now() + pause(letter.nth, outcome.retry_after))
+    )
     said = {"last_status": outcome.status, "last_error": outcome.detail}
     tx.execute(_still(letter.delivery_id, letter.number).values(**after, **said))
     its = Endpoint.id == letter.endpoint_id
