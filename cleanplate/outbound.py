@@ -6,7 +6,6 @@ so that no receiver can hold us by sending a byte at a time.
 """
 
 import re
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -17,10 +16,15 @@ from typing import Any
 import httpcore
 import httpx
 
+from cleanplate.lookups import Lookups
+
 Address = IPv4Address | IPv6Address
 Networks = tuple[IPv4Network | IPv6Network, ...]
-Resolve = Callable[[str, int], Sequence[str]]
+Resolve = Callable[[str, int, float], Sequence[str]]
+"""Returns all addresses of a host, for a port, in the order to try them; raises ``TimeoutError`` after so many seconds,
+and ``OSError`` or ``UnicodeError`` if it has none."""
 
+LOOKUPS = Lookups()
 ANSWER_BYTES = 64 << 10
 MAX_URL_LENGTH = 2048
 MAX_NAME_LENGTH = 253
@@ -115,18 +119,13 @@ def _is_name(host: str) -> bool:
     )
 
 
-def resolve(host: str, port: int) -> Sequence[str]:
-    """Return all addresses of a host in the order to try them; raise ``OSError`` or ``UnicodeError`` if it has none."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-
-
-def client(allow: Networks, *, timeout_seconds: float, resolve: Resolve = resolve) -> httpx.Client:
+def client(allow: Networks, *, timeout_seconds: float, resolve: Resolve = LOOKUPS.resolve) -> httpx.Client:
     """Return a client that reaches public addresses and the allowed networks, and nothing else.
 
-    It follows no redirect, asks no proxy, keeps no connection, and gives a request, from connecting to the last byte
-    read, so many seconds together; only the system's resolver has time limits of its own (``resolv.conf``). Failures
-    are httpx's own, such as ``httpx.ReadTimeout`` past the deadline; ``ForbiddenAddress`` is among its connect errors,
-    and is raised before anything is sent when even one of the addresses of a name is forbidden.
+    It follows no redirect, asks no proxy, keeps no connection, and gives a request, from looking up its host to the
+    last byte read, so many seconds together. Failures are httpx's own, such as ``httpx.ReadTimeout`` past the deadline;
+    ``ForbiddenAddress`` is among its connect errors, and is raised before anything is sent when even one of the
+    addresses of a name is forbidden.
     """
     transport = _Transport(_Backend(Guard(allow), resolve, timeout_seconds))
     # A body that is sent plain cannot unpack to more than was read of it.
@@ -182,7 +181,7 @@ class _Backend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         deadline = _Deadline(self._seconds)
         failure: Exception = httpcore.ConnectError("the host has no address")
-        addresses = self._addresses(host, port)
+        addresses = self._addresses(host, port, deadline.left(httpcore.ConnectTimeout, timeout))
         for waiting, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             share = deadline.left(httpcore.ConnectTimeout, timeout) / waiting
             try:
@@ -193,9 +192,11 @@ class _Backend(httpcore.NetworkBackend):
                 return _Stream(stream, deadline)
         raise failure
 
-    def _addresses(self, host: str, port: int) -> Sequence[str]:
+    def _addresses(self, host: str, port: int, seconds: float) -> Sequence[str]:
         try:
-            addresses = self._resolve(host, port)
+            addresses = self._resolve(host, port, seconds)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout("the host is not resolved in time") from error
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"the host cannot be resolved: {error}") from error
         for address in addresses:

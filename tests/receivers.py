@@ -61,5 +61,5 @@ def says(data: bytes) -> Callable[[socket.socket], None]:
     return say
 
 
-def leads_to(*addresses: str) -> Callable[[str, int], Sequence[str]]:
-    return lambda _host, _port: addresses
+def leads_to(*addresses: str) -> Callable[[str, int, float], Sequence[str]]:
+    return lambda _host, _port, _seconds: addresses

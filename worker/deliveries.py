@@ -41,7 +41,7 @@ from worker.notify import SCHEDULE, Letter, pause
 log = logging.getLogger(__name__)
 
 LEASE: Final = timedelta(seconds=30)
-"""When a try whose worker died is made again: past its timeout and what the resolver may take on top of it."""
+"""When a try whose worker died is made again: well past the time that it may take."""
 FAILING_LONGEST: Final = timedelta(days=5)
 GONE: Final = "the receiver answered 410 Gone"
 DEAD: Final = f"nothing but failures for {FAILING_LONGEST.days} days"

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
-from cleanplate import db, outbox
+from cleanplate import db, outbound, outbox
 from cleanplate.models import Delivery, DeliveryAttempt
 from tests import rows, web
 from tests.servers import wait_until
@@ -91,6 +92,48 @@ def test_while_receivers_hang_the_others_hear_and_each_that_hangs_is_asked_for_l
         released.set()
         for endpoint in dead:
             wait_until(all_of(endpoint, "delivered"))
+
+
+def test_names_whose_servers_hang_cost_a_thread_each_and_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "TIMEOUT_SECONDS", 300.0)
+    hanging: list[str] = []
+    released = threading.Event()
+
+    def system(host: str, _port: int) -> list[str]:
+        if host.startswith("dead"):
+            hanging.append(host)
+            released.wait(60)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(outbound.LOOKUPS, "_system", system)
+    with web.serving(web.says(204)) as site, running() as working:
+        port = httpx.URL(site.url).port
+        dead = [receiver(f"http://dead-{number}.example.test:{port}/") for number in range(5)]
+        for endpoint in dead:
+            publish(endpoint, 4 * OF_ENDPOINT)
+        wait(lambda: working._lanes.taken == OF_ENDPOINT * len(dead) and len(hanging) == len(dead))
+        well = receiver(f"http://alive.example.test:{port}/")
+        publish(well, 50)
+        wait(all_of(well, "delivered"))
+        assert len(hanging) == len(dead)
+        released.set()
+        for endpoint in dead:
+            wait(all_of(endpoint, "delivered"))
+
+
+def test_a_try_whose_name_is_not_looked_up_ends_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(notify, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(outbound.LOOKUPS, "_system", lambda _host, _port: answered.wait(120) and ["127.0.0.1"])
+    with running():
+        publish(receiver("http://hooks.example.test/"))
+        wait(lambda: _errors() == ["no answer (ConnectTimeout)"])
+        answered.set()
+
+
+def _errors() -> list[str | None]:
+    with db.transaction() as tx:
+        return list(tx.scalars(select(DeliveryAttempt.error).where(DeliveryAttempt.duration_ms.is_not(None))))
 
 
 def test_two_notifiers_send_nothing_twice() -> None:

@@ -42,7 +42,7 @@ def test_a_name_that_is_rebound_between_requests_is_judged_anew(listener: socket
     answers = iter([["127.0.0.1"], ["169.254.169.254"]])
     with (
         receiver(listener, says(OK)) as received,
-        client(LOOPBACK, timeout_seconds=5, resolve=lambda _host, _port: next(answers)) as http,
+        client(LOOPBACK, timeout_seconds=5, resolve=lambda _host, _port, _seconds: next(answers)) as http,
     ):
         url = f"http://{NAME}:{port_of(listener)}/"
         assert http.get(url).text == "ok"
@@ -57,7 +57,7 @@ def test_a_name_that_is_rebound_before_we_connect_is_refused(listener: socket.so
     outbound.check_url(url, ())
     next(answers)  # what whoever looked before would have seen
     with (
-        client((), timeout_seconds=5, resolve=lambda _host, _port: next(answers)) as http,
+        client((), timeout_seconds=5, resolve=lambda _host, _port, _seconds: next(answers)) as http,
         pytest.raises(ForbiddenAddress),
     ):
         http.get(url)
@@ -74,7 +74,7 @@ def test_what_is_dialled_is_the_address_that_was_judged(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", dial)
     with (
-        client((), timeout_seconds=5, resolve=lambda _host, _port: next(answers)) as http,
+        client((), timeout_seconds=5, resolve=lambda _host, _port, _seconds: next(answers)) as http,
         pytest.raises(httpx.ConnectError) as failed,
     ):
         http.get(f"http://{NAME}/")
@@ -146,11 +146,22 @@ def test_a_name_that_is_none_is_a_connect_error(host: str) -> None:
 
 
 def test_a_name_without_an_address_is_a_connect_error() -> None:
-    def unknown(_host: str, _port: int) -> Sequence[str]:
+    def unknown(_host: str, _port: int, _seconds: float) -> Sequence[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with client((), timeout_seconds=5, resolve=unknown) as http, pytest.raises(httpx.ConnectError, match="not known"):
         http.get(f"http://{NAME}/")
+
+
+def test_a_name_that_is_not_looked_up_in_time_is_a_connect_timeout() -> None:
+    def hangs(_host: str, _port: int, seconds: float) -> Sequence[str]:
+        asked.append(seconds)
+        raise TimeoutError
+
+    asked: list[float] = []
+    with client((), timeout_seconds=5, resolve=hangs) as http, pytest.raises(httpx.ConnectTimeout, match="in time"):
+        http.get(f"http://{NAME}/")
+    assert asked == [pytest.approx(5, abs=0.5)]
 
 
 def test_a_port_that_nobody_listens_at_is_a_connect_error(listener: socket.socket) -> None:
