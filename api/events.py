@@ -123,7 +123,7 @@ async def _stream(exchange: Switchboard, read: Callable[[int], News], news: News
                 return
             while not news.more and not await bell.ring(HEARTBEAT_SECONDS):
                 yield format_sse_event(comment="waiting")
-            if asyncio.get_running_loop().time() > until:
+            if exchange.draining or asyncio.get_running_loop().time() > until:
                 return
             try:
                 news = await exchange.read(partial(read, news.last))

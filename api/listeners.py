@@ -25,7 +25,7 @@ from cleanplate.models import Listener, ListenerEvent
 PAGE: Final = 100
 MOST: Final = 10
 LEASE: Final = timedelta(minutes=2)
-MINE: Final = Listener.expires_at > func.now()
+ALIVE: Final = Listener.expires_at > func.now()
 
 router = APIRouter(
     prefix="/v1/listeners", tags=["webhooks"], dependencies=[Depends(caller)], responses=answers(401, 422, 500, 503)
@@ -60,8 +60,7 @@ def create_listener(who: Authenticated, once: Once) -> webhooks.Listener:
     That is for development and for places that cannot be reached from here. A service registers an endpoint instead.
     """
     with db.transaction() as tx:
-        tx.execute(delete(Listener).where(~MINE))
-        if (tx.scalar(select(func.count()).where(Listener.tenant_id == who.tenant_id)) or 0) >= MOST:
+        if (tx.scalar(select(func.count()).where(Listener.tenant_id == who.tenant_id, ALIVE)) or 0) >= MOST:
             raise _too_many()
         row = Listener(id=ids.new(ids.Kind.LISTENER), tenant_id=who.tenant_id, expires_at=func.now() + LEASE)
         tx.add(row)
@@ -82,7 +81,7 @@ async def hear_events(
     until = time.monotonic() + wanted.wait
     with exchange.listening(listener_id) as bell:
         heard = await exchange.read(read)
-        while not heard.data and (left := until - time.monotonic()) > 0 and not await request.is_disconnected():
+        while not heard.data and (left := until - time.monotonic()) > 0 and await exchange.goes_on(request):
             if await bell.ring(min(left, GONE_SECONDS)):
                 heard = await exchange.read(read)
     return heard
@@ -99,7 +98,7 @@ def delete_listener(who: Authenticated, listener_id: str) -> None:
 
 def _read(tenant_id: str, listener_id: str, heard: int) -> webhooks.Heard:
     """Delete what was heard, and return what comes next. Raises :class:`Problem` 404."""
-    mine = (Listener.id == listener_id, Listener.tenant_id == tenant_id, MINE)
+    mine = (Listener.id == listener_id, Listener.tenant_id == tenant_id, ALIVE)
     its = ListenerEvent.listener_id == listener_id
     with db.transaction() as tx:
         renewed = update(Listener).where(*mine).values(expires_at=func.now() + LEASE)

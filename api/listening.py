@@ -42,7 +42,11 @@ class Bell:
     def look(self, version: Version) -> None:
         if version != self.version or not self._looked:
             self._looked, self.version = True, version
-            self._rung.set()
+            self.wake()
+
+    def wake(self) -> None:
+        """Ring whatever has changed."""
+        self._rung.set()
 
     async def ring(self, seconds: float) -> bool:
         """Wait for it, for so long at most; return whether it rang."""
@@ -61,6 +65,7 @@ class Switchboard:
     def __init__(self) -> None:
         self._bells: dict[str, set[Bell]] = {}
         self._task: asyncio.Task[None] | None = None
+        self.draining = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="listeners")
 
     @property
@@ -73,6 +78,17 @@ class Switchboard:
         """Whether nobody waits and the poller, which looks after them, has ended."""
         return not self._bells and (self._task is None or self._task.done())
 
+    def drain(self) -> None:
+        """Let all who wait have their answers now, and nobody wait any more: the server is to stop."""
+        self.draining = True
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.wake()
+
+    async def goes_on(self, request: Request) -> bool:
+        """Return whether who asked is still there and may wait."""
+        return not self.draining and not await request.is_disconnected()
+
     @contextmanager
     def listening(self, id_: str) -> Iterator[Bell]:
         """Give out a bell that rings when ``id_`` changes.
@@ -80,6 +96,8 @@ class Switchboard:
         Of a batch or a job that is an end more, its own end, its deletion; of a listener, an event or its deletion.
         """
         bell = Bell()
+        if self.draining:
+            bell.wake()
         self._bells.setdefault(id_, set()).add(bell)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
@@ -94,7 +112,7 @@ class Switchboard:
         """Wait until the job has ended; return False if that takes longer, or if who asked has gone."""
         until = time.monotonic() + seconds
         with self.listening(job_id) as bell:
-            while (left := until - time.monotonic()) > 0 and not await request.is_disconnected():
+            while (left := until - time.monotonic()) > 0 and await self.goes_on(request):
                 await bell.ring(min(left, GONE_SECONDS))
                 if bell.version is not None and bell.version.finished_at is not None:
                     return True

@@ -17,7 +17,8 @@ from cleanplate import settings
 class Patient(H11Protocol):
     """Answers 408 to a head that has not come whole within the time that a body may stand still, and hangs up.
 
-    The time counts from the connection, for a later request on it from its first byte.
+    The time counts from the connection, for a later request on it from its first byte. When the server is to stop, all
+    who wait for something to happen have their answers at once, instead of being broken off when its patience ends.
     """
 
     _late: asyncio.TimerHandle | None = None
@@ -33,6 +34,12 @@ class Patient(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._calm()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        app: Any = self.scope and self.scope.get("app")
+        if app:
+            app.state.switchboard.drain()
 
     def _look(self) -> None:
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():

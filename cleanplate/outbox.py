@@ -10,12 +10,11 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import Row, Select, false, func, insert, select, true
+from sqlalchemy import Row, Select, false, func, insert, literal_column, select, true
 
 from cleanplate import ids, queue, settings, shown
 from cleanplate.db import Transaction
 from cleanplate.models import Batch, Delivery, Endpoint, Job, Listener, ListenerEvent
-from cleanplate.models.base import NOTHING
 
 KEPT: Final = timedelta(days=30)
 """How long deliveries are kept, with their attempts."""
@@ -78,7 +77,9 @@ def test(tx: Transaction, tenant_id: str, endpoint_id: str) -> str:
 def _receivers(tx: Transaction, tenant_ids: Collection[str], named: Iterable[str | None]) -> Sequence[Row[Any]]:
     """Return the endpoints of these tenants, of the one-off ones only those that are named, and their listeners."""
     may = (~Endpoint.one_off) | Endpoint.id.in_({id_ for id_ in named if id_})
-    return tx.execute(_of_endpoints(tenant_ids).where(may).union_all(_of_listeners(tenant_ids))).all()
+    # Locked, so that none is deleted before what it is told is written: that would fail, and with it what happened.
+    staying = _of_listeners(tenant_ids).with_for_update(read=True, key_share=True).subquery()
+    return tx.execute(_of_endpoints(tenant_ids).where(may).union_all(select(*staying.c))).all()
 
 
 def _of_endpoints(tenant_ids: Collection[str]) -> Select[str, str, bool, list[Any], bool, bool]:
@@ -88,7 +89,8 @@ def _of_endpoints(tenant_ids: Collection[str]) -> Select[str, str, bool, list[An
 
 def _of_listeners(tenant_ids: Collection[str]) -> Select[str, str, bool, Any, bool, bool]:
     """Return the query for who asks for events, as endpoints that hear of everything."""
-    everything = (false(), NOTHING, true(), true())
+    nothing_left_out = literal_column("'[]'::jsonb", Endpoint.events.type).label("events")
+    everything = (false().label("one_off"), nothing_left_out, true().label("enabled"), true().label("asks"))
     mine = (Listener.tenant_id.in_(tenant_ids), Listener.expires_at > func.now())
     return select(Listener.id, Listener.tenant_id, *everything).where(*mine)
 

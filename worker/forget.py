@@ -1,4 +1,4 @@
-"""Rows that nobody asks for any more: leases of dead workers, kept answers and deliveries of long ago."""
+"""Rows that nobody asks for any more: leases of dead workers, silent listeners, old answers and deliveries."""
 
 from datetime import timedelta
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import delete, func
 
 from cleanplate import db, idempotency
-from cleanplate.models import Worker
+from cleanplate.models import Listener, Worker
 from worker import deliveries
 
 KEYS: Final = 200
@@ -14,6 +14,9 @@ OLD_KEYS: Final = idempotency.forget(KEYS)
 DEAD_WORKER_KEPT: Final = timedelta(minutes=10)
 """What a dead worker held was rescued by the conveyors at once; its row tells a person who it was."""
 DEAD_WORKERS: Final = delete(Worker).where(Worker.expires_at < func.now() - DEAD_WORKER_KEPT)
+LISTENER_KEPT: Final = timedelta(minutes=1)
+"""Longer than the transactions last that found it alive and tell it something: they need not be waited for."""
+LISTENERS_GONE: Final = delete(Listener).where(Listener.expires_at < func.now() - LISTENER_KEPT)
 
 
 def forget_more() -> bool:
@@ -21,6 +24,7 @@ def forget_more() -> bool:
     with db.transaction() as tx:
         connection = tx.connection()
         connection.execute(DEAD_WORKERS)
+        connection.execute(LISTENERS_GONE)
         keys = connection.execute(OLD_KEYS).rowcount
         old = connection.execute(deliveries.outlived()).rowcount
     return keys >= KEYS or old >= deliveries.PAGE

@@ -64,13 +64,14 @@ def listen(
 
 
 def _events(client: Client, listener: Listener) -> Iterator[HeardEvent]:
-    """Yield every event from now on; a listener that was forgotten, because the line was down, is made anew."""
+    """Yield every event from now on; one that was forgotten is made anew, which is told."""
     cursor = None
     while True:
         try:
             heard = client.hear(listener.id, cursor)
         except NotFoundError:
             listener.id, cursor = client.create_listener().id, None
+            typer.echo(f"{_now()} it was forgotten, having asked for nothing for two minutes; listening anew", err=True)
             continue
         yield from heard.data
         cursor = heard.next_cursor

@@ -122,6 +122,8 @@ def test_a_listener_that_was_forgotten_is_made_anew(listen: Listen, client: http
     wait_until(lambda: len(left()) == 1)
     tell("job_1")
     assert process.stdout
+    assert process.stderr
+    assert "listening anew" in process.stderr.readline()
     assert "--> job.failed" in process.stdout.readline()
     stop(process)
 
