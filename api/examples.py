@@ -220,6 +220,8 @@ UPSTREAM_ACCOUNT = UpstreamAccount(
     paused_detail=None,
     paused_at=None,
     latency_seconds=4.2,
+    balance_credits=18_250.0,
+    balance_at=_AT,
 )
 UPSTREAM = Upstream(**UPSTREAM_ACCOUNT.model_dump(), workers=1, accounts=[UPSTREAM_ACCOUNT])
 API_KEY = ApiKey(

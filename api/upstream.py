@@ -28,6 +28,7 @@ def get_upstream() -> Upstream:
     each = [_account(row, used) for row, used in rows]
     current = [account for account in each if account.slots] or each
     paused = all(account.paused for account in current)
+    asked = [account for account in each if account.balance_credits is not None]
     return Upstream(
         account=", ".join(account.account for account in current),
         slots=sum(account.slots for account in each),
@@ -38,6 +39,8 @@ def get_upstream() -> Upstream:
         paused_detail=current[0].paused_detail if paused else None,
         paused_at=current[0].paused_at if paused else None,
         latency_seconds=accounts.latency(row for row, _ in rows),
+        balance_credits=sum(account.balance_credits or 0.0 for account in asked) if asked else None,
+        balance_at=min((account.balance_at for account in asked if account.balance_at), default=None),
         workers=workers,
         accounts=each,
     )
@@ -54,4 +57,6 @@ def _account(row: Account, used: int) -> UpstreamAccount:
         paused_detail=row.paused_detail,
         paused_at=row.paused_at,
         latency_seconds=row.latency_seconds,
+        balance_credits=row.balance_credits,
+        balance_at=row.balance_at,
     )

@@ -243,12 +243,15 @@ class UpstreamAccount(BaseModel):
     paused_detail: str | None
     paused_at: datetime | None
     latency_seconds: float | None
+    balance_credits: float | None = Field(None, description="What is left on it, by the upstream; null: not known yet.")
+    balance_at: datetime | None = Field(None, description="When the upstream said so.")
 
 
 class Upstream(UpstreamAccount):
     """All upstream accounts together, and each.
 
-    ``account`` are their names; slots are summed up. It is paused when every account is, with the words of the first.
+    ``account`` are their names; slots and balances are summed up, as far as they are known, ``balance_at`` being the
+    oldest. It is paused when every account is, with the words of the first.
     ``latency_seconds`` is what makes all slots allowed as fast as the accounts are together.
     """
 

@@ -25,6 +25,7 @@ from cleanplate.states import Hold, State
 from cleanplate.storage import Store, StoreError
 from worker import budget, importing
 from worker.aside import Aside
+from worker.balances import Balances
 from worker.finalize import finalize
 from worker.flight import RESULT_WINDOW_SECONDS
 from worker.forget import forget_more
@@ -65,6 +66,7 @@ class Sweeper(threading.Thread):
         self._forgetting = Aside("forget", forget_more, "what was kept for long enough stays for now")
         self._tidy_at = time.monotonic()
         self._twins = Aside("twins", Watch().see_to, "who waits for a twin's result waits on")
+        self._balances = Aside("balances", Balances().see_to, "what is left on the accounts is not asked")
         self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
 
     def end(self) -> None:
@@ -85,7 +87,7 @@ class Sweeper(threading.Thread):
 
     def close(self) -> None:
         """Wait until what rounds have begun is over, which is soon when it was ended."""
-        for work in (self._purging, self._forgetting, self._twins):
+        for work in (self._purging, self._forgetting, self._twins, self._balances):
             work.close()
         self._helpers.shutdown()
 
@@ -124,6 +126,7 @@ class Sweeper(threading.Thread):
             self._tidy_at = time.monotonic() + TIDY_EVERY_SECONDS
             self._purging.begin(self._ending.is_set)
             self._forgetting.begin(self._ending.is_set)
+            self._balances.begin(self._ending.is_set)
         if time.monotonic() >= self._objects_at:
             self._objects_at = time.monotonic() + OBJECTS_EVERY_SECONDS
             try:

@@ -30,6 +30,8 @@ PAUSES = {
     "credits": "top the account up; it goes on by itself",
     "unreachable": "is BFL_BASE_URL right, and the way there open? it goes on by itself",
     "unanswered": "each may be paid for nothing, so one at a time is tried until one is answered",
+    "configuration": "is its host one of BFL_HOSTS?",
+    "unexpected": "its words may say why; else ask the vendor; it goes on by itself",
     "manual": "`cleanplate upstream resume` goes on",
 }
 """What to do, by what is the matter."""
@@ -111,6 +113,8 @@ def _api(url: str | None) -> Iterator[Finding]:
 
 def _state(account: UpstreamAccount) -> str:
     used = f"{account.slots_used} of {account.slots_allowed} slots in use"
+    if account.balance_credits is not None:
+        used += f", {account.balance_credits:,.0f} credits left"
     if not account.paused:
         return f"submitting, {used}"
     hint = PAUSES.get(account.paused_reason or "", "")

@@ -35,3 +35,5 @@ class Account(Base):
     latencies: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)  # seconds by size, see worker.latencies
     unanswered: Mapped[int] = mapped_column(server_default="0")
     price_credits: Mapped[float | None]  # what the newest task cost, of those that told it
+    balance_credits: Mapped[float | None]
+    balance_at: Mapped[datetime | None]

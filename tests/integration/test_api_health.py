@@ -188,8 +188,10 @@ def test_the_upstream_tells_why_it_is_paused(client: httpx.Client) -> None:
 def test_the_upstream_tells_of_each_account_and_is_paused_only_when_all_are(client: httpx.Client) -> None:
     with db.transaction() as tx:
         tx.execute(delete(Account))
-        rows.account(tx, 10, "a", latency_seconds=4.0)
-        rows.account(tx, 15, "b", allowed=15, latency_seconds=2.0, paused_reason="access", paused_detail="403")
+        asked = {"balance_credits": 100.5, "balance_at": func.now()}
+        rows.account(tx, 10, "a", latency_seconds=4.0, **asked)
+        refused = {"paused_reason": "access", "paused_detail": "403"}
+        rows.account(tx, 15, "b", allowed=15, latency_seconds=2.0, **refused, **asked)
         rows.account(tx, 0, "retired", paused_reason="credits")
         rows.account(tx, 0, "forgotten")
         rows.jobs(tx, 2, State.INFLIGHT, account="a")
@@ -197,6 +199,8 @@ def test_the_upstream_tells_of_each_account_and_is_paused_only_when_all_are(clie
     told = client.get("/v1/upstream").json()
     assert (told["account"], told["slots"], told["slots_allowed"], told["slots_used"]) == ("a, b", 25, 25, 5)
     assert (told["paused"], told["paused_reason"], told["latency_seconds"]) == (False, None, 2.5)
+    assert (told["balance_credits"], told["balance_at"]) == (201.0, told["accounts"][0]["balance_at"])
+    assert [one["balance_credits"] for one in told["accounts"]] == [100.5, 100.5, None]
     assert [(one["account"], one["slots"], one["slots_used"], one["paused_reason"]) for one in told["accounts"]] == [
         ("a", 10, 2, None),
         ("b", 15, 0, "access"),

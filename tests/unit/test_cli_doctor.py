@@ -95,6 +95,11 @@ def test_what_is_no_cleanplate_api_is_told(api: FakeApi) -> None:
     assert "does not answer as a cleanplate API" in doctor().stdout
 
 
+def test_what_is_left_on_the_account_is_told(api: FakeApi) -> None:
+    api.upstream = {"balance_credits": 18250.5}
+    assert "0 of 24 slots in use, 18,250 credits left; 1 of them alive" in doctor().stdout
+
+
 def test_each_of_several_accounts_is_told_by_its_name_and_without_its_key(
     api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
