@@ -23,6 +23,7 @@ from api import (
     jobs,
     keys,
     listeners,
+    metrics,
     release,
     remote,
     results,
@@ -74,6 +75,7 @@ PARTS: Final = (
     upstream,
     callbacks,
     health,
+    metrics,
 )
 """The modules with the routes, but for the one to which uploads are put, which has no key."""
 

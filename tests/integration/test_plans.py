@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, make_url, select, text
 
 from api import deliveries as calls
-from api import events, retry, usage
+from api import events, metrics, retry, usage
 from api.listing import DeliveryFilters, filtered
 from cleanplate import batches, cancel, db, deletion, holding, jobs, leases, order, reuse
 from cleanplate.models import Delivery, Job
@@ -141,6 +141,11 @@ def listed(**wanted: Any) -> Any:
         ),
         pytest.param(budget.queued("bat_1", "job_00010000"), "ix_jobs_batch", id="those to hold for a budget"),
         pytest.param(twins.soonest("print1"), "ix_jobs_following", id="who of those that follow goes"),
+        pytest.param(metrics.jobs_under_way(), "ix_jobs_batch_processing", id="how many are under way"),
+        pytest.param(metrics.left_in_batches(), "ix_batches_line", id="how many are left in batches"),
+        pytest.param(metrics.singles_in_line(), "ix_jobs_claim_single", id="how many single ones wait"),
+        pytest.param(metrics.results_waiting(), "ix_jobs_ready_due", id="results that are to be stored"),
+        pytest.param(metrics.webhooks_due(), "ix_deliveries_line", id="webhooks that are due"),
         pytest.param(holding.pending(), "ix_batches_hold", id="batches of which something is held"),
         pytest.param(holding.held("bat_1", 100), "ix_jobs_held", id="what is held of one"),
         pytest.param(TWINS, "ix_jobs_going", id="a twin that goes"),

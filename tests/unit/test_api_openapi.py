@@ -92,6 +92,7 @@ def test_the_operations_are_those_of_the_contract() -> None:
         "GET /v1/upstream",
         "GET /livez",
         "GET /readyz",
+        "GET /metrics",
     }
 
 
