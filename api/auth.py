@@ -62,8 +62,12 @@ def _find(sha256: str, _period: int) -> Caller:
         if key is not None:
             tenants.note_use(tx, key)
     if key is None:
-        raise _unauthorized("invalid_key", "This key is not known, has expired or was revoked.")
+        raise refused()
     return Caller(key.tenant_id, key.id, Scope(key.scope))
+
+
+def refused() -> Problem:
+    return _unauthorized("invalid_key", "This key is not known, has expired or was revoked.")
 
 
 def _unauthorized(code: str, detail: str) -> Problem:

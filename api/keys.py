@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy import select
 
 from api import examples, idempotency
-from api.auth import Authenticated, admin
+from api.auth import Authenticated, admin, refused
 from api.documentation import answer, answers, example
 from api.errors import Finding, Problem, not_found
 from api.idempotency import Once
@@ -46,6 +46,8 @@ def create_api_key(who: Authenticated, wanted: NewApiKey, once: Once, response: 
         finding = Finding(pointer="#/expires_at", code="in_the_past", detail="This time is over.")
         raise Problem(422, "validation_failed", "#/expires_at: This time is over.", errors=[finding])
     with db.transaction() as tx:
+        if not tenants.lock(tx, who.key_id):
+            raise refused()
         row, secret = tenants.add_key(tx, who.tenant_id, wanted.name, wanted.scope, wanted.expires_at)
         response.headers["Location"] = f"/v1/api-keys/{row.id}"
         return once.keep(tx, _resource(row).model_copy(update={"key": secret}), secret=True)
@@ -84,11 +86,13 @@ def _own() -> Problem:
 def revoke_api_key(who: Authenticated, key_id: str) -> ApiKey:
     """Revoke a key other than the one you call with: within seconds nothing is answered to it. Twice changes nothing.
 
-    It stays in the list, with the time since when.
+    It makes and revokes no more keys at once. It stays in the list, with the time since when.
     """
     if key_id == who.key_id:
         raise _own()
     with db.transaction() as tx:
+        if not tenants.lock(tx, who.key_id, key_id):
+            raise refused()
         revoked = tenants.revoke(tx, key_id, tenant_id=who.tenant_id)
     if not revoked:
         raise not_found("API key")

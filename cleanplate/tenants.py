@@ -45,10 +45,19 @@ def add_key(
     return _store(tx, tenant_id, key_name, scope, secret, expires_at), secret
 
 
+WORKS: Final = ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+
+
 def find(tx: Transaction, sha256: str) -> ApiKey | None:
     """Return the key with that :func:`digest`, unless it was revoked or has expired."""
-    lasts = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
-    return tx.scalars(select(ApiKey).where(ApiKey.sha256 == sha256, ApiKey.revoked_at.is_(None), lasts)).first()
+    return tx.scalars(select(ApiKey).where(ApiKey.sha256 == sha256, WORKS)).first()
+
+
+def lock(tx: Transaction, key_id: str, other_id: str | None = None) -> bool:
+    """Lock a key, and another that it is to revoke, until ``tx`` ends; return whether the first one works."""
+    both = select(ApiKey.id, WORKS.label("works")).where(ApiKey.id.in_({key_id, other_id or key_id}))
+    rows = tx.execute(both.order_by(ApiKey.id).with_for_update(key_share=True)).all()
+    return any(row.works for row in rows if row.id == key_id)
 
 
 def note_use(tx: Transaction, key: ApiKey) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from cleanplate.api_keys import NewApiKey, Scope
 from cleanplate.client import Client
 from cleanplate.models import ApiKey
 from tests.api import Api, problem
+from tests.threads import at_once
 
 PATH = "/v1/api-keys"
 
@@ -168,3 +170,25 @@ def test_our_client_makes_lists_and_revokes_keys(api: Api, chief: httpx.Client) 
         assert [key.name for key in ours.api_keys().data] == ["robot", "test"]
         assert ours.revoke_api_key(made.id) == ours.api_key(made.id)
         assert ours.api_key(made.id).revoked_at is not None
+
+
+def test_a_key_that_was_revoked_makes_and_revokes_no_keys_also_while_it_is_remembered(
+    api: Api, chief: httpx.Client
+) -> None:
+    other = make(chief, scope="admin")
+    spared = make(chief)
+    with bearer(api, other["key"]) as client:
+        assert client.get(PATH).status_code == 200
+        chief.post(f"{PATH}/{other['id']}/revoke").raise_for_status()
+        problem(client.post(PATH, json={"name": "back door"}), 401, "invalid_key")
+        problem(client.post(f"{PATH}/{spared['id']}/revoke"), 401, "invalid_key")
+    assert "back door" not in {key["name"] for key in chief.get(PATH).json()["data"]}
+
+
+def test_of_two_keys_that_revoke_each_other_at_once_one_is_left(api: Api, chief: httpx.Client) -> None:
+    for _ in range(5):
+        pair = [make(chief, scope="admin") for _ in range(2)]
+        with bearer(api, pair[0]["key"]) as first, bearer(api, pair[1]["key"]) as second:
+            calls = [(first, pair[1]["id"]), (second, pair[0]["id"])]
+            answers = at_once([partial(client.post, f"{PATH}/{id_}/revoke") for client, id_ in calls])
+        assert sorted(answer.status_code for answer in answers) == [200, 401]
