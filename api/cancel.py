@@ -82,7 +82,9 @@ def cancel_batch(who: Authenticated, batch_id: str, how: Annotated[Cancelling, Q
             raise _finished("batch")
     done = cancel.carry_on(batch_id, REQUEST_SECONDS)
     with db.transaction() as tx:
-        row = tx.scalars(mine).one()
+        row = tx.scalars(mine).first()
+        if row is None:  # it has ended, and somebody deleted it meanwhile
+            raise not_found("batch")
         batch = batches.resource(tx, row)
     counts = batch.counts
     saved = _saved(

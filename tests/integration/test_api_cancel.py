@@ -200,3 +200,18 @@ def test_ten_at_once_stop_each_job_once(client: httpx.Client, batch_of: Callable
     answers = at_once([lambda: cancel_batch(client, batch_id)] * 10)
     assert {answer.saved.in_flight for answer in answers} == {0}
     assert cancel_batch(client, batch_id).counts.cancelled == 40
+
+
+def test_a_batch_that_is_deleted_while_it_is_cancelled_is_there_no_more(
+    client: httpx.Client, batch_of: Callable[..., tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id, _ = batch_of(State.QUEUED)
+    carry_on = cancel.carry_on
+
+    def overtaken(*given: Any) -> cancel.Stopped:
+        done = carry_on(*given)
+        assert client.delete(f"/v1/batches/{batch_id}").status_code == 204
+        return done
+
+    monkeypatch.setattr(cancel, "carry_on", overtaken)
+    problem(client.post(f"/v1/batches/{batch_id}/cancel"), 404, "not_found")
