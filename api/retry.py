@@ -36,7 +36,7 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(caller)], responses=answe
 
 def _made(description: str, one: BaseModel) -> dict[int | str, dict[str, Any]]:
     made = example(202, description, one, {"Location": "Where it is."})
-    return made | idempotency.ANSWERS_OF_WORK | answer(NOTHING)
+    return made | answers(408, 413) | idempotency.ANSWERS_OF_WORK | answer(NOTHING)
 
 
 @router.post(

@@ -34,7 +34,7 @@ door = APIRouter(include_in_schema=False)
     status_code=201,
     responses={
         **example(201, "Room for one file.", examples.UPLOAD),
-        **answers(400, 401, 403, 413, 422, 500, 503),
+        **answers(400, 401, 403, 408, 413, 422, 500, 503),
         **idempotency.ANSWERS,
     },
 )

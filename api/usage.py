@@ -48,7 +48,7 @@ class Period(BaseModel):
     cursor: str | None = Field(
         None, pattern=rf"^(bat_[0-9a-f]{{32}}|{SINGLE})$", description="`next_cursor` of the last page."
     )
-    limit: int = Field(100, ge=1, le=200, description="Lines a page, by batch; days come all at once.")
+    limit: int = Field(50, ge=1, le=200, description="Lines a page, by batch; days come all at once.")
 
 
 @router.get("/usage", responses=example(200, "A line for each day or batch in which a job ended.", EXAMPLE))

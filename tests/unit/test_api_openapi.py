@@ -135,6 +135,22 @@ def test_every_write_says_that_a_read_only_key_is_refused() -> None:
             assert "403" in operation["responses"], name
 
 
+def test_every_call_with_a_body_says_that_it_may_be_too_slow_or_too_large() -> None:
+    for name, operation in OPERATIONS.items():
+        if "requestBody" in operation:
+            assert {"408", "413"} <= operation["responses"].keys(), name
+
+
+def test_every_list_has_fifty_a_page_and_two_hundred_at_most_and_refuses_what_it_does_not_know() -> None:
+    lists = 0
+    for name, operation in OPERATIONS.items():
+        for limit in [one["schema"] for one in operation.get("parameters", []) if one["name"] == "limit"]:
+            assert (limit["default"], limit["minimum"], limit["maximum"]) == (50, 1, 200), name
+            assert "400" in operation["responses"], name
+            lists += 1
+    assert lists > 5
+
+
 HARMLESS_WHEN_REPEATED = {
     *("revoke_api_key", "seal_batch", "cancel_job", "cancel_batch", "release_batch"),
     *("recover_webhook_endpoint", "redeliver"),
