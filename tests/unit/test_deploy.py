@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("api", "conveyor", "importer", "finalizer", "notifier", "migrate", "simulator")
+EXAMPLE = (ROOT / "deploy" / "env.example").read_text()
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 VARIABLE = re.compile(r"\$\{(\w+)(?::[-?][^}]*)?\}")
 
@@ -53,11 +54,22 @@ def test_the_environment_names_only_settings_that_exist() -> None:
     assert {name for name in given if not name.startswith("AWS_")} <= known
 
 
+@pytest.mark.parametrize("service", [name for name in OURS if name != "simulator"])
+def test_every_setting_reaches_our_containers_from_the_file_that_is_filled_in(service: str) -> None:
+    assert SERVICES[service]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_the_example_names_only_settings_that_exist_and_what_the_services_are_made_with() -> None:
+    named = set(re.findall(r"^(?:# )?([A-Z][A-Z_]+)=", EXAMPLE, re.MULTILINE))
+    known = {field.alias for field in Settings.model_fields.values()}
+    assert "CLEANPLATE_RETENTION_DAYS" in named
+    assert named <= known | set(VARIABLE.findall((ROOT / "docker-compose.yml").read_text()))
+
+
 def test_what_must_be_set_is_in_the_example() -> None:
     asked = set(VARIABLE.findall((ROOT / "docker-compose.yml").read_text()))
-    example = (ROOT / "deploy" / "env.example").read_text()
     optional = {"CLEANPLATE_LOG_LEVEL"}
-    assert asked - optional <= set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE))
+    assert asked - optional <= set(re.findall(r"^(?:# )?([A-Z_]+)=", EXAMPLE, re.MULTILINE))
 
 
 @pytest.mark.parametrize("service", ["conveyor", "importer", "finalizer", "notifier"])
