@@ -131,6 +131,8 @@ def _from_validation(error: RequestValidationError) -> Problem:
 def _from_http(error: HTTPException) -> Problem:
     if isinstance(error.__cause__, Problem):  # FastAPI's own, over what reading the body raised
         return error.__cause__
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return Problem(404, "not_found", "There is nothing at this address; /docs lists what there is.")
     code = (
         "malformed_body" if error.status_code == HTTPStatus.BAD_REQUEST else HTTPStatus(error.status_code).name.lower()
     )
@@ -168,7 +170,9 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
     if problem is None:
         raise error
     if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
-        problem.headers = {"Allow": ", ".join(sorted(_methods(request)))}
+        allowed = ", ".join(sorted(_methods(request)))
+        problem.detail = f"This address takes {allowed}."
+        problem.headers = {"Allow": allowed}
     return problem.response(request.state.request_id)
 
 

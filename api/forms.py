@@ -58,9 +58,10 @@ class Form:
         unknown = {file.field for file in self.files}.difference(files) | set(self.fields).difference(fields)
         if unknown:
             errors = [
-                Finding(pointer=f"#/{name}", code="extra_forbidden", detail="unknown") for name in sorted(unknown)
+                Finding(pointer=f"#/{name}", code="extra_forbidden", detail=_unfit(name, files, fields))
+                for name in sorted(unknown)
             ]
-            detail = f"This call does not know what to do with {', '.join(sorted(unknown))}."
+            detail = "; ".join(f"{error.pointer}: {error.detail}" for error in errors)
             raise Problem(422, "validation_failed", detail, errors=errors)
 
     def one(self, field: str) -> File:
@@ -138,6 +139,14 @@ def write(spool: IO[bytes], data: bytes | bytearray) -> None:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StoreFull("there is no room to receive the request") from error
         raise
+
+
+def _unfit(name: str, files: Collection[str], fields: Collection[str]) -> str:
+    if name in files:
+        return f"this is to be a file; curl sends one by -F {name}=@PATH"
+    if name in fields:
+        return f"this is to be text; curl sends what is in a file by -F '{name}=<PATH'"
+    return f"this call takes {', '.join(sorted({*files, *fields}))}"
 
 
 def _malformed(detail: str) -> Problem:

@@ -74,5 +74,11 @@ def test_an_answer_without_a_secret_says_nothing_of_caches(client: httpx.Client)
 def test_a_method_that_is_not_allowed_is_told_all_that_are(api: Api, path: str, allowed: str) -> None:
     with api.anonymous() as nobody:
         answer = nobody.options(path)
-        problem(answer, 405, "method_not_allowed")
+        assert problem(answer, 405, "method_not_allowed")["detail"] == f"This address takes {allowed}."
         assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/batch"])
+def test_who_asks_for_what_is_nowhere_hears_where_to_look(api: Api, path: str) -> None:
+    with api.anonymous() as nobody:
+        assert "/docs" in problem(nobody.get(path), 404, "not_found")["detail"]

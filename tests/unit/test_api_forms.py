@@ -103,6 +103,20 @@ def test_a_field_that_is_too_long_is_refused() -> None:
     assert (problem.status, problem.code) == (413, "field_too_large")
 
 
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (("file", "a.jpg", b"x"), "#/file: this call takes image, mask, seed"),
+        (("mask", None, b"a_mask.png"), "#/mask: this is to be a file; curl sends one by -F mask=@PATH"),
+        (("seed", "s", b"7"), "#/seed: this is to be text; curl sends what is in a file by -F 'seed=<PATH'"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_what_would(part: tuple[str, str | None, bytes], told: str) -> None:
+    with pytest.raises(Problem) as caught:
+        parse([body(part)], lambda form: form.only(files=("image", "mask"), fields=("seed",)))
+    assert (caught.value.code, caught.value.detail) == ("validation_failed", told)
+
+
 def test_a_body_that_ends_early_is_malformed_and_no_form() -> None:
     whole = body(("files", "a.png", b"abc"))
     for length in (0, 10, len(whole) // 2, len(whole) - 5):
