@@ -1,5 +1,6 @@
 """What the published OpenAPI document says beyond what FastAPI reads from the routes."""
 
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -37,7 +38,10 @@ BODIES: tuple[type[BaseModel], ...] = (NewBatch, NewItems)
 
 
 class API(FastAPI):
-    """FastAPI, whose document also knows the schemas of problems and forms, and shows what is null in an example."""
+    """FastAPI, whose document also knows the schemas of problems and forms, and shows what is null in an example.
+
+    The summary of an operation is how its description begins, instead of the name of its function.
+    """
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -47,6 +51,7 @@ class API(FastAPI):
             body = model.model_json_schema(ref_template=REF)
             schemas |= {**body.pop("$defs"), model.__name__: body}
         for operation, told in self._operations(document):
+            operation["summary"] = re.split(r"[.:;]\s|\.$", operation["description"], maxsplit=1)[0]
             schemas |= _named(operation.get("requestBody", {}))
             _show_nulls(operation["responses"], told)
         document["components"]["schemas"] = schemas | document["components"]["schemas"]

@@ -107,7 +107,7 @@ def test_operation_ids_are_unique() -> None:
 
 @each_operation
 def test_every_operation_has_a_tag_and_says_what_it_does(operation: dict[str, Any]) -> None:
-    assert operation["summary"]
+    assert operation["description"].startswith(operation["summary"])
     assert operation["description"]
     assert set(operation["tags"]) <= {tag["name"] for tag in DOCUMENT["tags"]}
 
