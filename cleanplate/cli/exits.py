@@ -4,6 +4,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn
@@ -33,6 +34,8 @@ class UsageError(Exception):
     """What was asked for cannot be done, in words for a person."""
 
 
+INTERRUPTS = (signal.SIGTERM, signal.SIGHUP)
+
 ENDS: dict[type[Exception], tuple[Code, str]] = {
     UsageError: (Code.USAGE, ""),
     ManifestError: (Code.USAGE, ""),
@@ -49,11 +52,12 @@ ENDS: dict[type[Exception], tuple[Code, str]] = {
 
 
 def end(work: Callable[[], Code], *, resumable: bool = True) -> NoReturn:
-    """Do the work of a command and leave with its code; SIGTERM is taken as Ctrl-C.
+    """Do the work of a command and leave with its code; SIGTERM and the end of the terminal are taken as Ctrl-C.
 
     What is left to do when it is ``resumable`` is picked up by the same command, so that is told.
     """
-    standing = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heeded = [number for number in INTERRUPTS if signal.getsignal(number) is not signal.SIG_IGN]
+    standing = {number: signal.signal(number, signal.default_int_handler) for number in heeded}
     try:
         code = work()
     except KeyboardInterrupt:
@@ -63,7 +67,8 @@ def end(work: Callable[[], Code], *, resumable: bool = True) -> NoReturn:
         code, hint = next(told for kind, told in ENDS.items() if isinstance(error, kind))
         _say(f"{error}" + (f" ({hint})" if hint else ""))
     finally:
-        signal.signal(signal.SIGTERM, standing)
+        for number, handler in standing.items():
+            signal.signal(number, handler)
     if resumable and code not in {Code.OK, Code.USAGE, Code.SOME_FAILED}:
         _say(f"resume with: {this_command()}")
     raise typer.Exit(code)
@@ -77,7 +82,8 @@ def this_command() -> str:
 
 
 def _say(text: str) -> None:
-    typer.echo(f"cleanplate: {text}", err=True)
+    with suppress(OSError):  # the terminal may be gone
+        typer.echo(f"cleanplate: {text}", err=True)
 
 
 def is_batch(id_: str) -> bool:

@@ -66,3 +66,11 @@ def test_money_is_never_spent_unasked(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "say --yes (make demo YES=1)" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run(tmp_path, "--out", str(tmp_path / "file" / "out"))
+    assert done.returncode == 2
+    assert f"cannot write into {tmp_path / 'file' / 'out'}" in done.stderr
+    assert list(tmp_path.glob("cleanplate-demo-*")) == []

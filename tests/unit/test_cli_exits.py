@@ -65,11 +65,14 @@ def test_a_mistake_of_ours_is_not_taken_for_a_users() -> None:
         end(work)
 
 
-def test_sigterm_is_an_interrupt_and_only_while_there_is_work(capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_end_is_an_interrupt_and_only_while_there_is_work(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
 
     def work() -> Code:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         signal.pause()
         return Code.OK
 
@@ -77,7 +80,17 @@ def test_sigterm_is_an_interrupt_and_only_while_there_is_work(capsys: pytest.Cap
         end(work)
     assert caught.value.exit_code == 130
     assert "resume with" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+
+
+def test_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(typer.Exit) as caught:
+            end(lambda: Code(os.kill(os.getpid(), signal.SIGHUP) or Code.OK))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert caught.value.exit_code == Code.OK
 
 
 def test_the_command_to_resume_with_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:

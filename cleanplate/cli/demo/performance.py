@@ -45,6 +45,7 @@ def perform(photos: Path | None, out: Path, count: int, *, yes: bool) -> Code:
     if not count:
         raise UsageError(f"there are no pairs in {photos}: NAME.jpg needs NAME_mask.png beside it")
     _agree_to_pay(here, count, yes=yes)
+    _make_room(out)
     data_dir = Path(tempfile.mkdtemp(prefix="cleanplate-demo-"))
     steps = Steps()
     try:
@@ -61,6 +62,18 @@ def perform(photos: Path | None, out: Path, count: int, *, yes: bool) -> Code:
         raise
     shutil.rmtree(data_dir, ignore_errors=True)
     return code
+
+
+def _make_room(out: Path) -> None:
+    """Make the folder before anything is paid."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into {out}: {error.strerror}; name another folder (make demo OUT=dir)"
+        ) from error
 
 
 def _run(here: Settings, photos: Path | None, out: Path, count: int, steps: Steps) -> Code:
