@@ -46,7 +46,7 @@ ENDS: dict[type[Exception], tuple[Code, str]] = {
     HeldError: (Code.HELD, ""),
     UnreachableError: (Code.UNREACHABLE, "is `cleanplate up` running? CLEANPLATE_URL or --url names another address"),
     ClientError: (Code.SOME_FAILED, ""),
-    OSError: (Code.SOME_FAILED, ""),
+    OSError: (Code.SOME_FAILED, "what was saved stays, and the same command goes on from there"),
 }
 """The first that fits counts."""
 
@@ -65,7 +65,7 @@ def end(work: Callable[[], Code], *, resumable: bool = True) -> NoReturn:
         _say("interrupted")
     except tuple(ENDS) as error:
         code, hint = next(told for kind, told in ENDS.items() if isinstance(error, kind))
-        _say(f"{error}" + (f" ({hint})" if hint else ""))
+        _say(_words(error) + (f" ({hint})" if hint else ""))
     finally:
         for number, handler in standing.items():
             signal.signal(number, handler)
@@ -79,6 +79,12 @@ def this_command() -> str:
     program = Path(sys.argv[0])
     start = [sys.executable, "-m", "cleanplate"] if program.name == "__main__.py" else [str(program)]
     return shlex.join([*start, *sys.argv[1:]])
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _say(text: str) -> None:

@@ -37,7 +37,6 @@ def code_of(error: BaseException, **given: bool) -> int:
         (refusal(httpx.Response(500)), 1),
         (UnusableAnswerError("what"), 1),
         (AbortedError("what"), 1),
-        (OSError(28, "No space left on device"), 1),
         (KeyboardInterrupt(), 130),
     ],
 )
@@ -50,6 +49,12 @@ def test_each_end_has_its_code_and_its_words(
     assert told.err.startswith("cleanplate: ")
     assert str(error) in told.err
     assert ("resume with" in told.err) == (code in {3, 4, 5, 130})
+
+
+def test_a_full_disk_is_told_with_its_place_and_without_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(OSError(28, "No space left on device", "out/a.png")) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("cleanplate: out/a.png: No space left on device (what was saved stays, and")
 
 
 def test_what_cannot_be_resumed_does_not_say_so(capsys: pytest.CaptureFixture[str]) -> None:
