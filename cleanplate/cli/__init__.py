@@ -1,6 +1,8 @@
 """The command line: ``cleanplate`` and ``python -m cleanplate``."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -20,9 +22,9 @@ from cleanplate.settings import SettingsError
 
 main = typer.Typer(
     name="cleanplate",
-    help="Erases unwanted things from product photographs, by the thousand.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # which wraps paragraphs at the width of the terminal
     pretty_exceptions_enable=False,  # they would print local variables, and with them keys
 )
 for command in (demo, up, erase, watch, download, cancel, release, retry, listen, doctor, migrate, healthcheck):
@@ -31,6 +33,22 @@ main.add_typer(keys.app, name="keys")
 main.add_typer(tenants.app, name="tenants")
 main.add_typer(upstream.app, name="upstream")
 main.add_typer(webhooks.app, name="webhooks")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cleanplate {version('cleanplate')}")
+        raise typer.Exit
+
+
+@main.callback()
+def _options(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show it and exit.")
+    ] = False,
+) -> None:
+    """Erases unwanted things from product photographs, by the thousand."""
 
 
 def program() -> None:
