@@ -14,10 +14,11 @@ from fastapi import Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
-from api import admission, incoming, intake, receivers
+from api import admission, intake, receivers
 from api.admission import Admitted
 from api.auth import Authenticated
 from api.errors import Problem
+from api.finding import Finder, finder
 from api.forms import Form
 from api.idempotency import Hold, Key
 from api.intake import Upload
@@ -40,7 +41,7 @@ class Arrival(ABC):
         self.admitted = Admitted([])
         self._tenant_id, self._hold = tenant_id, hold
         self._batch_id: str | None = None
-        self._finder: incoming.Finder | None = None
+        self._finder: Finder | None = None
         self._found: list[Upload] = []
         self._over = False
 
@@ -57,6 +58,8 @@ class Arrival(ABC):
                 while not arriving.done() and await run_in_threadpool(self._look, form):
                     await flush()
             await arriving
+            if self._finder and self._batch_id:
+                await run_in_threadpool(self._finder.check)
         except Exception as error:
             await self._stop(arriving)
             raise await run_in_threadpool(self._broken_off, error) from error
@@ -77,7 +80,7 @@ class Arrival(ABC):
             options = self._know(form) if form.files else None
             if options is None:
                 return False
-            self._finder = incoming.Finder(form, options)
+            self._finder = finder(form, options)
         self._found += self._finder.find()
         if not self._found or not self._hold.extend():
             return False
@@ -86,7 +89,7 @@ class Arrival(ABC):
         self._take(self._finder, found)
         return True
 
-    def _take(self, finder: incoming.Finder, found: Sequence[Upload]) -> None:
+    def _take(self, finder: Finder, found: Sequence[Upload]) -> None:
         options = finder.options
         if self._batch_id is not None:
             with db.transaction() as tx:

@@ -5,6 +5,7 @@ With a manifest only what its rows name is an item, so nothing is paid for that 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 
 from pydantic import ValidationError
 
@@ -32,26 +33,14 @@ def find(form: Form, options: BatchOptions) -> tuple[Source, list[Upload], list[
         return form, *pairs.find_pairs(form.files, options.mask_suffix, as_they_come=as_they_come)
     form.only(files={ARCHIVE}, fields=form.fields)
     archive = open_archive(form, form.one(ARCHIVE))
-    lists = [file for file in archive.files if _is_manifest(names.clean(file.name))]
-    if not lists:
-        return archive, *pairs.find_pairs(archive.files, options.mask_suffix)
-    return archive, *_by_manifest(archive, lists, options)
-
-
-class Finder:
-    """Finds the pairs of a form that still arrives, each as soon as it is whole."""
-
-    def __init__(self, form: Form, options: BatchOptions) -> None:
-        self.source: Source = form
-        self.options = options
-        self._form = form
-        self._pairs = pairs.Pairs(options.mask_suffix)
-        self._seen = 0
-
-    def find(self) -> list[Upload]:
-        """Return the pairs that have become whole since it was asked last."""
-        seen, self._seen = self._seen, self._form.whole
-        return self._pairs.add(self._form.files[seen : self._seen])
+    lists = [file for file in archive.files if is_manifest(file)]
+    if lists and options.manifest:
+        return archive, *_by_manifest(archive, lists, options)
+    files = sorted((file for file in archive.files if not is_manifest(file)), key=attrgetter("offset"))
+    as_they_come = not options.manifest and pairs_as_they_come(form, options)
+    uploads, rejected = pairs.find_pairs(files, options.mask_suffix, as_they_come=as_they_come)
+    unused = [names.clean(file.name) for file in lists]
+    return archive, uploads, rejected + pairs.ignored(unused, "the options say that there is no manifest")
 
 
 def pairs_as_they_come(form: Form, options: BatchOptions) -> bool:
@@ -59,7 +48,9 @@ def pairs_as_they_come(form: Form, options: BatchOptions) -> bool:
     return not options.atomic and ("options" in form.ahead or "options" not in form.fields)
 
 
-def _is_manifest(name: str) -> bool:
+def is_manifest(file: File) -> bool:
+    """Tell whether a file of an archive is its manifest."""
+    name = names.clean(file.name)
     return pairing.key(name).rpartition("/")[2] == manifest.NAME and not names.is_junk(name)
 
 
@@ -68,18 +59,17 @@ def _by_manifest(archive: Archive, lists: Sequence[File], options: BatchOptions)
         told = ", ".join(names.clean(file.name) for file in lists[:3])
         raise Problem(422, "manifest_invalid", f"One {manifest.NAME} may be in an archive; there are {told}.")
     file = lists[0]
-    if file.size > manifest.MANIFEST_BYTES:
-        raise manifest.too_large(file.size)
-    folder = names.clean(file.name)[: -len(manifest.NAME)]
-    there = _Names(archive.files, folder, options.mask_suffix)
+    rows = read_rows(archive, file)
+    there = Names(folder_of(file), options.mask_suffix)
+    there.add(archive.files)
     uploads: list[Upload] = []
     rejected: list[Rejection] = []
     lines: dict[str | None, int] = {}
     used = {file.offset}
-    for row in manifest.parse(archive.read(file), settings.get().max_archive_entries):
+    for row in rows:
         found = list(there.files_of(row))
         used |= {one.offset for one in found if isinstance(one, File)}
-        result = _upload(row, found, options.params)
+        result = upload(row, found, options.params)
         if isinstance(result, Upload) and result.custom_id in lines:
             detail = f"the custom_id {result.custom_id!r} is that of line {lines[result.custom_id]} already"
             result = intake.reject(row.at, "custom_id_repeated", detail)
@@ -92,17 +82,41 @@ def _by_manifest(archive: Archive, lists: Sequence[File], options: BatchOptions)
     return uploads, rejected + pairs.ignored(unused, "no row of the manifest names it")
 
 
-class _Names:
+def read_rows(archive: Archive, file: File) -> list[manifest.Row]:
+    """Return the rows of the manifest. Raises :class:`Problem` 422 ``manifest_invalid``."""
+    if file.size > manifest.MANIFEST_BYTES:
+        raise manifest.too_large(file.size)
+    return manifest.parse(archive.read(file), settings.get().max_archive_entries)
+
+
+def folder_of(file: File) -> str:
+    """Return the folder of a manifest, to which the names in it are relative, with its slash or empty."""
+    return names.clean(file.name)[: -len(manifest.NAME)]
+
+
+class Names:
     """The files of an archive by their names, which are relative to the manifest's folder."""
 
-    def __init__(self, files: Iterable[File], folder: str, mask_suffix: str) -> None:
+    def __init__(self, folder: str, mask_suffix: str) -> None:
         self._folder, self._suffix = folder, mask_suffix
         self._files: dict[str, list[File]] = defaultdict(list)
         self._stems: dict[str, list[File]] = defaultdict(list)
+
+    def add(self, files: Iterable[File]) -> None:
         for file in files:
             name = names.clean(file.name)
             self._files[pairing.key(name)].append(file)
             self._stems[pairing.key(pairing.stem(name))].append(file)
+
+    def called(self, row: manifest.Row) -> str:
+        """Return the key of the row's ``custom_id``."""
+        return pairing.key(row.custom_id or pairing.stem(self._folder + names.clean(row.image)))
+
+    def wanted(self, row: manifest.Row) -> set[str]:
+        """Return the keys of the stems under which the row's files come; there may be others."""
+        image = self._folder + names.clean(row.image)
+        mask = pairing.stem(self._folder + names.clean(row.mask)) if row.mask else pairing.stem(image) + self._suffix
+        return {pairing.key(pairing.stem(image)), pairing.key(mask)}
 
     def files_of(self, row: manifest.Row) -> Iterator[File | Rejection]:
         """Yield the row's image and mask, or why there is none. A mask that is not named is found by its image's."""
@@ -128,7 +142,7 @@ def _one(row: manifest.Row, what: str, name: str, found: Sequence[File]) -> File
     return intake.reject(row.at, "ambiguous_pair", f"{len(found)} files have the name {name}")
 
 
-def _upload(row: manifest.Row, found: Sequence[File | Rejection], defaults: Params) -> Upload | Rejection:
+def upload(row: manifest.Row, found: Sequence[File | Rejection], defaults: Params) -> Upload | Rejection:
     match found:
         case [File() as image, File() as mask]:
             pass

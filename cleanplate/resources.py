@@ -62,6 +62,11 @@ class BatchOptions(BaseModel):
         description="An item with the same image, mask and params as another job of yours shares its result and is not "
         "paid. `false`: each is paid anew.",
     )
+    manifest: bool = Field(
+        True,
+        description="An archive may have a `manifest.csv`. `false`: it has none, and its pairs are worked on while it "
+        "still arrives. With one that happens if it is the first file.",
+    )
     seal: bool = Field(True, description="`false`: more items will come; seal it when they have.")
 
 

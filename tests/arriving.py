@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 Parts = list[tuple[str, Any]]
+Newest = Callable[[], dict[str, Any]]
 
 
 class CutError(Exception):

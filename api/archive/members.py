@@ -1,13 +1,16 @@
 """The files of an archive in a request's spool, unpacked one at a time and never beyond what was announced."""
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from api import forms
-from api.archive.directory import STORED, Limits, Member, Read, read_directory
+from api.archive.directory import read_directory
+from api.archive.records import STORED, Limits, Member, Read
 from api.errors import Problem
-from api.forms import File, Form
+from api.forms import ARCHIVE, File, Form
 from cleanplate import settings
 
 CHUNK_BYTES: Final = 256 << 10
@@ -27,6 +30,20 @@ class Archive:
     _members: dict[int, Member]
     _read: Read
 
+    def add(self, members: Iterable[Member]) -> list[File]:
+        """Take files that have been found; return them."""
+        files = []
+        for member in members:
+            files.append(File(ARCHIVE, member.name, member.offset, member.size))
+            self._members[member.offset] = member
+        self.files.extend(files)
+        return files
+
+    def said(self, file: File) -> Member | None:
+        """Return what is said of a file before it and in the directory alike, if there is one at its place."""
+        found = self._members.get(file.offset)
+        return found and replace(found, fault=None)
+
     def read(self, file: File) -> bytes:
         """Unpack a file; threads may do so at once. Raises :class:`Problem` 413 or 422."""
         forms.check_size(file)
@@ -41,15 +58,15 @@ class Archive:
 
 def open_archive(form: Form, file: File) -> Archive:
     """Read the directory of the archive that came as ``file``. Raises :class:`Problem` 422 ``archive_rejected``."""
+    archive = Archive([], {}, partial(form.part, file))
+    archive.add(read_directory(partial(form.part, file), file.size, limits()))
+    return archive
+
+
+def limits() -> Limits:
+    """Return what an archive may hold by the settings."""
     config = settings.get()
-    limits = Limits(config.max_archive_entries, config.max_archive_bytes, config.max_archive_ratio)
-
-    def read(offset: int, size: int) -> bytes:
-        return form.part(file, offset, size)
-
-    members = read_directory(read, file.size, limits)
-    files = [File(file.field, member.name, member.offset, member.size) for member in members]
-    return Archive(files, {member.offset: member for member in members}, read)
+    return Limits(config.max_archive_entries, config.max_archive_bytes, config.max_archive_ratio)
 
 
 def _unpacked(read: Read, member: Member) -> bytes | bytearray | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,13 +14,15 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine, delete, make_url
 
 import worker.store
+from api import arriving
 from cleanplate import accounts, db, queue, settings, tenants
 from cleanplate.models import Base
 from cleanplate.storage import Store, open_store
 from tests import web
 from tests.api import Api, configured, serving
+from tests.arriving import Newest
 from tests.s3 import make_bucket, s3_environment, s3_server
-from tests.servers import fresh_database
+from tests.servers import fresh_database, wait_until
 from tests.stores import BUCKET
 from tests.upstream import Upstream, carrying
 from worker import conveyor
@@ -189,6 +192,39 @@ def tenant_id(client: httpx.Client) -> str:
         key = tenants.find(tx, tenants.digest(client.headers["authorization"].removeprefix("Bearer ")))
     assert key is not None
     return key.tenant_id
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the API look at what has come of a request more often than there is need to."""
+    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def some_looks(api: Api) -> Callable[[], None]:
+    """Call it to let time pass in which the API looks several times at what has come."""
+
+    def ask() -> None:
+        with api.anonymous() as other:
+            for _ in range(100):
+                other.get("/livez")
+
+    return ask
+
+
+@pytest.fixture
+def newest(api: Api, client: httpx.Client) -> Iterator[Newest]:
+    """The newest batch of ``client``, as another one sees it as soon as a job is in it."""
+    with api.anonymous(Authorization=client.headers["authorization"]) as other:
+
+        def batch() -> dict[str, Any]:
+            return next(iter(other.get("/v1/batches").json()["data"]), {"counts": {"total": 0}})
+
+        def look() -> dict[str, Any]:
+            wait_until(lambda: batch()["counts"]["total"])
+            return batch()
+
+        yield look
 
 
 @pytest.fixture(scope="module")

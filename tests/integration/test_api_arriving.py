@@ -2,57 +2,25 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from api import arriving
 from cleanplate import db
 from cleanplate.models import Job
 from cleanplate.states import State
 from tests import pictures
 from tests.api import Api, problem
-from tests.arriving import CutError, Parts, cut, send
+from tests.arriving import CutError, Newest, Parts, cut, send
 from tests.servers import wait_until
 
 MASK = pictures.encoded(pictures.mask_image())
 NAMES = ("mug", "cup", "vase")
-Newest = Callable[[], dict[str, Any]]
 
-
-@pytest.fixture(autouse=True)
-def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.02)
-
-
-@pytest.fixture
-def some_looks(api: Api) -> Callable[[], None]:
-    """Call it to let time pass in which the server would have looked several times at what has come."""
-
-    def ask() -> None:
-        with api.anonymous() as other:
-            for _ in range(100):
-                other.get("/livez")
-
-    return ask
-
-
-@pytest.fixture
-def newest(api: Api, client: httpx.Client) -> Iterator[Newest]:
-    """The newest batch, as another client sees it as soon as a job is in it."""
-    with api.anonymous(Authorization=client.headers["authorization"]) as other:
-
-        def batch() -> dict[str, Any]:
-            return next(iter(other.get("/v1/batches").json()["data"]), {"counts": {"total": 0}})
-
-        def look() -> dict[str, Any]:
-            wait_until(lambda: batch()["counts"]["total"])
-            return batch()
-
-        yield look
+pytestmark = pytest.mark.usefixtures("quick_looks")
 
 
 def broken_off(client: httpx.Client, newest: Newest, form: Parts, first: int, **headers: str) -> dict[str, Any]:
