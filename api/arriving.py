@@ -61,16 +61,10 @@ class Arrival(ABC):
             if self._finder and self._batch_id:
                 await run_in_threadpool(self._finder.check)
         except Exception as error:
-            await self._stop(arriving)
             raise await run_in_threadpool(self._broken_off, error) from error
-        except asyncio.CancelledError:
-            await self._stop(arriving)
-            raise
-
-    async def _stop(self, arriving: asyncio.Future[None]) -> None:
-        arriving.cancel()
-        await asyncio.gather(arriving, return_exceptions=True)
-        await run_in_threadpool(self._hold.free)
+        finally:
+            arriving.cancel()
+            await asyncio.gather(arriving, return_exceptions=True)
 
     def _look(self, form: Form) -> bool:
         """Take the pairs that have become whole, and tell whether there were any."""
@@ -79,6 +73,7 @@ class Arrival(ABC):
         if self._finder is None:
             options = self._know(form) if form.files else None
             if options is None:
+                self._over = bool(form.files)
                 return False
             self._finder = finder(form, options)
         self._found += self._finder.find()
@@ -109,12 +104,12 @@ class Arrival(ABC):
 
     def _broken_off(self, error: Exception) -> Exception:
         """Return what to raise for a request that did not come whole; what was taken stays, and the batch says so."""
-        if self._batch_id is None:
-            return error
-        if self._is_new:
+        if self._is_new and self._batch_id is not None:
             with suppress(*db.AWAY), db.transaction() as tx:
-                admission.note_incomplete(tx, self._batch_id, self.admitted.count)
-        return admission.interrupted(error, self._batch_id)
+                if self._hold.is_held(tx):  # or another attempt goes on with the batch, or has
+                    admission.note_incomplete(tx, self._batch_id, self.admitted.count)
+        self._hold.free()
+        return error if self._batch_id is None else admission.interrupted(error, self._batch_id)
 
 
 class NewBatch(Arrival):

@@ -11,7 +11,7 @@ from sqlalchemy import func, update
 
 from api import admission, examples, idempotency, incoming, intake, quote, receivers, remote
 from api.admission import Admitted, Item
-from api.arriving import ArrivingItems, DryRun
+from api.arriving import ArrivingBatch, ArrivingItems, DryRun
 from api.auth import Authenticated, Caller, caller
 from api.bodies import MultipartOrBatch, MultipartOrItems
 from api.documentation import REF, answers, example, file, form, or_json
@@ -57,7 +57,13 @@ WRITES = answers(400, 403, 408, 413, 415, 507) | idempotency.ANSWERS_OF_WORK
     ),
 )
 def create_batch(
-    who: Authenticated, sent: MultipartOrBatch, once: Once, response: Response, *, dry_run: DryRun = False
+    who: Authenticated,
+    sent: MultipartOrBatch,
+    arrived: ArrivingBatch,
+    once: Once,
+    response: Response,
+    *,
+    dry_run: DryRun = False,
 ) -> resources.Batch | Quote:
     """Take many images and masks, paired by their names; what cannot be worked on is in `rejected`, with why.
 
@@ -67,11 +73,12 @@ def create_batch(
     With `options` before its files a form's pairs are worked on from the first on while the rest still arrives.
     """
     with admission.telling(once.begun):
-        return _create_batch(who, sent, once, response, dry_run=dry_run)
+        count = arrived.admitted.count if arrived else 0
+        return _create_batch(who, sent, once, response, count, dry_run=dry_run)
 
 
 def _create_batch(
-    who: Caller, sent: Form | SentBatch, once: Call, response: Response, *, dry_run: bool
+    who: Caller, sent: Form | SentBatch, once: Call, response: Response, count: int, *, dry_run: bool
 ) -> resources.Batch | Quote:
     options = sent.options if isinstance(sent, SentBatch) else _options(sent)
     if options.webhook_url is not None:
@@ -88,7 +95,7 @@ def _create_batch(
             secret = receivers.untold(tx, batch_id)
         items = [one for one in items if one.custom_id not in known]
     admission.check(source, items, rejected, options)
-    admitted = Admitted(rejected)
+    admitted = Admitted(rejected, count=count)
     with closing(admission.pages(source, items, options, rejected)) as pages:
         if batch_id is None:
             taken = next(pages, [])

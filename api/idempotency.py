@@ -148,6 +148,13 @@ class Hold:
         """Return until when the key is that of the ``call``, whose body has come, if it was held."""
         return self._lease and _prolong(call, self._lease)
 
+    def is_held(self, tx: db.Transaction) -> bool:
+        """Tell whether no other attempt has taken over, nor will before the end of ``tx``."""
+        if self._lease is None:
+            return self._call.key is None
+        mine = (IdempotencyKey.leased_until == self._lease) & IdempotencyKey.status.is_(None)
+        return tx.scalar(select(IdempotencyKey.key).where(_of(self._call), mine).with_for_update()) is not None
+
     def free(self) -> None:
         """Let the call be sent again."""
         if self._lease is not None:

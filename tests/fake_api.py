@@ -120,7 +120,8 @@ class FakeApi(httpx.BaseTransport):
 
     def _create(self, options: dict[str, Any]) -> str:
         id_ = f"bat_{next(self._ids):04}"
-        self.batches[id_] = {"options": BatchOptions(**options).model_dump(), "sealed": False, "rejected": []}
+        told = BatchOptions(**options).model_dump()
+        self.batches[id_] = {"options": told, "sealed": False, "cancelled": False, "rejected": []}
         return id_
 
     def jobs_of(self, batch_id: str) -> list[dict[str, Any]]:
@@ -134,6 +135,8 @@ class FakeApi(httpx.BaseTransport):
         queued = [job for job in jobs if job["status"] == "queued"]
         for job in queued:
             job |= {"status": "cancelled", "stage": "cancelled", "finished_at": NOW}
+        if id_ in self.batches:
+            self.batches[id_]["cancelled"] = True
         saved = {
             "stopped": len(queued),
             "credits": 5.0 * len(queued),
@@ -251,11 +254,13 @@ class FakeApi(httpx.BaseTransport):
         batch = self.batches[batch_id]
         statuses = [job["status"] for job in self.jobs_of(batch_id)]
         counts = {name: statuses.count(name) for name in ("queued", "processing", "succeeded", "failed", "cancelled")}
-        over = batch["sealed"] and not counts["queued"] + counts["processing"]
+        closed = batch["sealed"] or batch["cancelled"]
+        over = closed and not counts["queued"] + counts["processing"]
+        ended = "cancelled" if batch["cancelled"] else "completed"
         return {
             "id": batch_id,
             "name": None,
-            "status": "completed" if over else "processing" if batch["sealed"] else "open",
+            "status": ended if over else "processing" if closed else "open",
             "counts": {"total": len(statuses), **counts},
             "rejected": batch["rejected"],
             "cost_credits": 0.0,

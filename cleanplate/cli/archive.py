@@ -28,10 +28,10 @@ class Archive:
 
     def __init__(self, path: Path, options: BatchOptions, progress: Progress, *, retry_failed: bool) -> None:
         self._path = path
-        self._options = options
         self._progress = progress
         self._retry_failed = retry_failed
-        self._pairs = _count(path, options.mask_suffix)
+        self._pairs, has_manifest = _count(path, options.mask_suffix)
+        self._options = options.model_copy(update={"manifest": has_manifest})
         if self._pairs < 1:
             example = f"NAME.jpg needs NAME{options.mask_suffix}.png beside it, or a row in {MANIFEST}"
             raise UsageError(f"there are no pairs in {path}: {example}")
@@ -52,7 +52,7 @@ class Archive:
 
     def start(self, run: Run, client: Client, manifest: Manifest, _: Report) -> None:
         """Send it, or what is missing of it, or follow where it was sent before."""
-        ids = self._sent(manifest)
+        ids = [id_ for id_ in self._sent(manifest) if not _was_refused(self._find(client, manifest, id_))]
         if not ids:
             batch = client.create_batch(self._options)
             self._progress.say(f"sending {self._path.name} as batch {batch.id}")
@@ -110,17 +110,24 @@ class Archive:
             ) from error
 
 
-def _count(path: Path, mask_suffix: str) -> int:
-    """Return about how many pairs there are. Raises :class:`UsageError` for what is no ZIP file."""
+def _was_refused(batch: Batch) -> bool:
+    return batch.status == "cancelled" and not batch.counts.total
+
+
+def _count(path: Path, mask_suffix: str) -> tuple[int, bool]:
+    """Return about how many pairs there are, and whether a manifest is. Raises :class:`UsageError` for what is no ZIP.
+
+    A ZIP without one is worked on while it still arrives.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if _counts(name)]
             for name in names:
                 if PurePosixPath(name).name.lower() == MANIFEST:
-                    return sum(bool(row.strip()) for row in archive.read(name).splitlines()) - 1
+                    return sum(bool(row.strip()) for row in archive.read(name).splitlines()) - 1, True
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise UsageError(f"{path} is neither a folder nor a ZIP file that can be read ({error})") from error
-    return len(pair(names, mask_suffix)[0])
+    return len(pair(names, mask_suffix)[0]), False
 
 
 def _counts(name: str) -> bool:

@@ -24,6 +24,7 @@ TICK_SECONDS = 0.5
 UPSTREAM_EVERY_SECONDS = 2.0
 CREDITS_GRACE_SECONDS = 5.0
 UPLOADS, DOWNLOADS = 3, 4
+REFUSED_WHOLE = frozenset({"archive_rejected", "manifest_invalid"})
 EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -80,14 +81,22 @@ class Run:
             self._uploads.submit(partial(uploader.send, chunk), partial(sent, len(chunk)))
 
     def send_archive(self, batch_id: str, archive: Path, pairs: int) -> None:
-        """Send a ZIP of about so many pairs, whose batch is followed, and seal that batch."""
+        """Send a ZIP of about so many pairs, whose batch is followed; seal that, or cancel it if the ZIP is refused."""
         self._sending = sending = Sending(batch_id, archive.name, pairs, archive.stat().st_size)
 
         def sent(_: Accepted) -> None:
             self._sending = None
             self.seal(batch_id)
 
-        self._uploads.submit(lambda: self._client.add_archive(batch_id, archive, sending.tell), sent)
+        def send() -> Accepted:
+            try:
+                return self._client.add_archive(batch_id, archive, sending.tell)
+            except ApiError as error:
+                if error.code in REFUSED_WHOLE and not self._client.batch(batch_id).counts.total:
+                    self._client.cancel_batch(batch_id)
+                raise
+
+        self._uploads.submit(send, sent)
 
     def seal(self, batch_id: str) -> None:
         self._client.seal(batch_id)

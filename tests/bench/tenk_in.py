@@ -77,7 +77,7 @@ AS_JSON = {"Content-Type": "application/json"}
 
 
 def files_at_once(to: Intake) -> Call:
-    parts = to.files(range(to.items))
+    parts = [("options", (None, "{}")), *to.files(range(to.items))]
     return lambda: to.post(files=parts)
 
 
@@ -94,16 +94,17 @@ def files_in_pages(to: Intake) -> Call:
 
 
 def archive(to: Intake, options: str = "{}") -> Call:
-    """Of the pictures and a manifest."""
+    """Of a manifest and the pictures."""
     spool, rows = io.BytesIO(), io.StringIO()
     writer = csv.writer(rows)
     writer.writerow(("image", "mask", "custom_id", "dilate_pixels", "metadata.shelf"))
+    for number in range(to.items):
+        writer.writerow((f"{number:05}.jpg", f"{number:05}_mask.png", f"photo {number}", 12, number // 100))
     with zipfile.ZipFile(spool, "w") as file:
+        file.writestr("manifest.csv", rows.getvalue())
         for number, image in enumerate(to.images):
             file.writestr(f"{number:05}.jpg", image)
             file.writestr(f"{number:05}_mask.png", to.mask)
-            writer.writerow((f"{number:05}.jpg", f"{number:05}_mask.png", f"photo {number}", 12, number // 100))
-        file.writestr("manifest.csv", rows.getvalue())
     parts = {"options": (None, options), "archive": ("photos.zip", spool.getvalue())}
     return lambda: to.post(files=parts)
 

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from cleanplate import db
+from cleanplate.idempotency import IdempotencyKey
 from cleanplate.models import Job
 from cleanplate.states import State
 from tests import pictures
@@ -182,6 +184,41 @@ def test_a_second_attempt_that_runs_beside_the_first_is_told_so(
     answer = send(client, "/v1/batches", parts(*NAMES), first, send_beside, **key)
     assert answer.status_code == 202, answer.text
     assert jobs_in_all(tenant_id) == 3
+
+
+def test_a_batch_that_is_cancelled_while_it_arrives_takes_no_more(
+    client: httpx.Client, api: Api, newest: Newest
+) -> None:
+    def cancel() -> None:
+        with api.anonymous(Authorization=client.headers["authorization"]) as other:
+            other.post(f"/v1/batches/{newest()['id']}/cancel").raise_for_status()
+
+    told = send(client, "/v1/batches", parts(*NAMES), size(client, parts(NAMES[0])), cancel).json()
+    assert [(one["item"], one["code"]) for one in told["rejected"]] == [("the rest", "batch_cancelled")]
+    assert told["counts"]["total"] == 1
+
+
+def test_an_attempt_that_breaks_off_when_another_has_done_it_all_says_nothing_of_it(
+    client: httpx.Client, api: Api, newest: Newest, some_looks: Callable[[], None]
+) -> None:
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    first = size(client, parts(NAMES[0], seal=False))
+    told: list[dict[str, Any]] = []
+
+    def overtake_then_cut() -> None:
+        newest()
+        with db.transaction() as tx:
+            its = update(IdempotencyKey).where(IdempotencyKey.key == key["Idempotency-Key"])
+            tx.execute(its.values(leased_until=func.now() - timedelta(seconds=1)))
+        with api.anonymous(Authorization=client.headers["authorization"]) as other:
+            told.append(send(other, "/v1/batches", parts(*NAMES, seal=False), first, lambda: None, **key).json())
+        cut()
+
+    with pytest.raises(CutError):
+        send(client, "/v1/batches", parts(*NAMES, seal=False), first, overtake_then_cut, **key)
+    some_looks()
+    assert told[0]["counts"]["total"] == 3
+    assert newest()["rejected"] == []
 
 
 def test_what_is_refused_later_says_where_the_items_are_that_were_taken(client: httpx.Client, newest: Newest) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cleanplate.cli.upload import Sending
 from tests.cli_runs import saved, told
-from tests.fake_api import FakeApi
+from tests.fake_api import FakeApi, problem
 
 
 @pytest.fixture
@@ -118,3 +118,39 @@ def test_how_far_it_has_been_sent_is_told_in_words() -> None:
     assert sending.words() == "sending photos.zip: 3 of 4 MB"
     sending.tell(4_000_000)
     assert sending.words() == "photos.zip is being checked and taken in"
+
+
+@pytest.mark.parametrize("code", ["archive_rejected", "manifest_invalid"])
+def test_an_archive_that_is_refused_whole_leaves_no_batch_open_and_can_be_sent_again(
+    erase: Any, api: FakeApi, code: str
+) -> None:
+    api.before = lambda request: problem(422, code) if request.url.path.endswith("/items") else None
+    result = erase()
+    assert result.exit_code != 0
+    assert code in result.stderr
+    (refused,) = api.batches.values()
+    assert refused["cancelled"]
+    api.before = lambda _: None
+    assert erase().exit_code == 0
+    assert [batch["sealed"] for batch in api.batches.values()] == [False, True]
+
+
+def test_of_an_archive_that_is_refused_at_its_end_what_was_taken_goes_on(erase: Any, api: FakeApi) -> None:
+    def lose(request: httpx.Request) -> None:
+        if request.url.path.endswith("/items"):
+            api.before = lambda request: problem(422, "archive_rejected") if "/items" in request.url.path else None
+            raise httpx.ReadError("lost")
+
+    api.after = lose
+    assert erase().exit_code != 0
+    assert api.count("POST", "/cancel") == 0
+
+
+def test_the_server_is_told_when_there_is_no_manifest_so_that_it_need_not_wait_for_one(
+    erase: Any, api: FakeApi, photos: Path
+) -> None:
+    erase()
+    with zipfile.ZipFile(photos, "a") as archive:
+        archive.writestr("manifest.csv", "image,mask\na.jpg,\n")
+    erase()
+    assert [batch["options"]["manifest"] for batch in api.batches.values()] == [False, True]
