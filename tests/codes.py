@@ -44,9 +44,11 @@ def rejections() -> set[str]:
 def _calls(place: str) -> Iterator[tuple[str, list[Any]]]:
     """Yield the name and the literal arguments of each call; of a ``code=`` just that."""
     path = ROOT / place
-    for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        constants = dict(_constants(tree))
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    of_all = dict(one for tree in trees for one in _constants(tree))
+    for tree in trees:
+        constants = of_all | dict(_constants(tree))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))

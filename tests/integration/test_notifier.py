@@ -111,14 +111,14 @@ def test_names_whose_servers_hang_cost_a_thread_each_and_hold_up_nobody(monkeypa
         dead = [receiver(f"http://dead-{number}.example.test:{port}/") for number in range(5)]
         for endpoint in dead:
             publish(endpoint, 4 * OF_ENDPOINT)
-        wait(lambda: working._lanes.taken == OF_ENDPOINT * len(dead) and len(hanging) == len(dead))
+        wait_until(lambda: working._lanes.taken == OF_ENDPOINT * len(dead) and len(hanging) == len(dead))
         well = receiver(f"http://alive.example.test:{port}/")
         publish(well, 50)
-        wait(all_of(well, "delivered"))
+        wait_until(all_of(well, "delivered"))
         assert len(hanging) == len(dead)
         released.set()
         for endpoint in dead:
-            wait(all_of(endpoint, "delivered"))
+            wait_until(all_of(endpoint, "delivered"))
 
 
 def test_a_try_whose_name_is_not_looked_up_ends_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_a_try_whose_name_is_not_looked_up_ends_in_its_time(monkeypatch: pytest.
     monkeypatch.setattr(outbound.LOOKUPS, "_system", lambda _host, _port: answered.wait(120) and ["127.0.0.1"])
     with running():
         publish(receiver("http://hooks.example.test/"))
-        wait(lambda: _errors() == ["no answer (ConnectTimeout)"])
+        wait_until(lambda: _errors() == ["no answer (ConnectTimeout)"])
         answered.set()
 
 

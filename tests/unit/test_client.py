@@ -109,13 +109,12 @@ def test_a_result_that_comes_damaged_is_fetched_again_and_never_put_in_place(api
     assert (tmp_path / "a.png").exists()
 
 
-def test_ready_tells_at_once_and_never_raises(api: FakeApi) -> None:
-    api.before = lambda _: httpx.ConnectError("refused")
-    assert not api.client().ready()
-    api.before = lambda _: httpx.Response(503)
-    assert not api.client().ready()
-    api.before = lambda _: httpx.Response(200)
-    assert api.client().ready()
+def test_how_things_stand_is_told_at_once_and_never_raises(api: FakeApi) -> None:
+    for answer in (httpx.ConnectError("refused"), httpx.Response(503), httpx.Response(200, json=[])):
+        api.before = answering(answer)
+        assert api.client().checks() == {}
+    api.before = lambda _: httpx.Response(503, json={"checks": {"database": "away"}})
+    assert api.client().checks() == {"database": "away"}
 
 
 @pytest.mark.parametrize("url", ["", "ftp://host", "host:8000", "http://", "http://x:port", "http://me:hunter2@host"])
