@@ -1,5 +1,6 @@
 """The intake as an ASGI application: ``uvicorn api.app:app``."""
 
+import gc
 import logging
 from typing import Final
 
@@ -121,3 +122,4 @@ def _operation_id(route: APIRoute) -> str:
 
 
 app = create_app()
+gc.freeze()  # what was imported stays: to look through it again is a thirtieth of what the API does
