@@ -78,10 +78,10 @@ def test_very_many_come_page_by_page(client: httpx.Client, monkeypatch: pytest.M
 def test_who_waits_is_answered_when_something_happens(client: httpx.Client) -> None:
     listener = begin(client)
     heard: list[webhooks.Heard] = []
-    waiting = threading.Thread(target=lambda: heard.append(hear(client, listener, wait=30)))
+    waiting = threading.Thread(target=lambda: heard.append(hear(client, listener, wait=60)))
     waiting.start()
     tell(listener, "job_1")
-    waiting.join(20)
+    waiting.join()
     assert [len(one.data) for one in heard] == [1]
     assert hear(client, listener, cursor="1", wait=0.1).data == []
 
@@ -149,5 +149,5 @@ def test_one_that_is_deleted_while_it_waits_is_told(client: httpx.Client) -> Non
     waiting = threading.Thread(target=lambda: answers.append(client.get(path, params=wait)))
     waiting.start()
     client.delete(f"/v1/listeners/{listener.id}")
-    waiting.join(20)
+    waiting.join()
     problem(answers[0], 404, "not_found")

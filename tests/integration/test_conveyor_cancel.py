@@ -59,7 +59,7 @@ def test_a_job_that_is_cancelled_while_its_payload_loads_is_never_sent(
     monkeypatch.setattr(conveyor, "load", load)
     (job_id,) = queue(store)
     with start():
-        assert loading.wait(10)
+        loading.wait()
         assert stop(job_id).unsent == {job_id}
         (later,) = queue(store)
         go_on.set()

@@ -39,7 +39,7 @@ def run(story: Callable[[Books, Writer], Awaitable[None]]) -> Books:
     async def main() -> None:
         made = Writer(books.take)
         lane = asyncio.create_task(made.lane())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await story(books, made)
         lane.cancel()
 
