@@ -103,9 +103,8 @@ def with_chunk(data: bytes, name: bytes, body: bytes) -> bytes:
     return data[:33] + chunk(name, body) + data[33:]
 
 
-# Primaries adapted to D50, as in the ICC's own profiles.
 DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
-ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+"""XYZ of its red, green and blue, adapted to D50, as in the ICC's own profile."""
 
 
 def srgb_profile() -> bytes:
@@ -113,10 +112,10 @@ def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def rgb_profile(primaries: tuple[tuple[float, float, float], ...] = DISPLAY_P3, gamma: float = 2.2) -> bytes:
-    """Return an ICC profile of three primaries (XYZ of red, green, blue) and one gamma."""
-    tags = {name: _xyz(*value) for name, value in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)}
-    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _curve(gamma))
+def rgb_profile() -> bytes:
+    """Return an ICC profile with the primaries of Display P3 and a gamma of 2.2."""
+    tags = {name: _xyz(*value) for name, value in zip((b"rXYZ", b"gXYZ", b"bXYZ"), DISPLAY_P3, strict=True)}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _curve(2.2))
     return _profile(b"RGB ", tags)
 
 

@@ -98,13 +98,18 @@ def test_a_server_that_goes_away_in_the_middle_is_waited_for(erase: Any, api: Fa
 
 
 def test_an_upstream_without_credits_ends_the_run_once_nothing_moves(erase: Any, api: FakeApi) -> None:
-    api.upstream = {"paused": True, "paused_reason": "credits", "paused_detail": "the account is empty"}
+    def settle(request: httpx.Request) -> None:
+        api.upstream["slots_used"] -= request.url.path.endswith("/result")
+
+    paused = {"paused": True, "paused_reason": "credits", "paused_detail": "the account is empty"}
+    api.upstream = {**paused, "slots_used": 1}
     api.finish = lambda job: job["custom_id"] == "a"
+    api.after = settle
     result = erase()
     assert result.exit_code == 4
     assert api.downloaded == ["a"]
     assert "the upstream is paused (credits: the account is empty)" in result.stderr
-    api.upstream = {"paused": False, "paused_reason": None, "paused_detail": None}
+    api.upstream, api.after = {}, lambda _: None
     api.finish = lambda _: True
     assert erase().exit_code == 0
     assert sorted(api.uploaded) == ["a", "b", "deep/c"]
