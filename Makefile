@@ -21,7 +21,7 @@ up: $(VENV)/.ready ## Keep the whole stack running on this machine
 	@$(BIN)/cleanplate up
 
 # The journeys mostly wait, so they run beside the others; what they said comes after.
-test: lint ## Run every linter and test
+test: lint ## Run every linter and test; a quarter of an hour
 	@$(BIN)/python -m pytest tests/journeys >$(VENV)/journeys.log 2>&1 & journeys=$$!; \
 	$(BIN)/python -m pytest --ignore=tests/journeys; others=$$?; \
 	wait $$journeys; told=$$?; cat $(VENV)/journeys.log; exit $$((others || told))

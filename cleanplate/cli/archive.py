@@ -8,7 +8,7 @@ from typing import Final
 from cleanplate.cli.exits import UsageError
 from cleanplate.cli.manifest import ArchiveLine, BatchLine, Content, Fault, ItemLine, Manifest, ManifestError
 from cleanplate.cli.progress import Progress
-from cleanplate.cli.report import Report, listed
+from cleanplate.cli.report import Report, count, counted, listed
 from cleanplate.cli.run import Run
 from cleanplate.cli.stream import Stream
 from cleanplate.client import Client
@@ -46,9 +46,15 @@ class Archive:
                     return f"{self._path.name} was sent as batch {there[-1]}; nothing more would be"
         with connect() as client:
             quote = client.quote_archive(self._options, self._path)
+        kinds: dict[str, list[str]] = {}
+        for item in quote.items:
+            count(item.item, item.warnings, kinds)
+        reused = sum(item.reused for item in quote.items)
         told = f"{len(quote.items)} pairs to send ({self._content.bytes / 1e6:.1f} MB"
-        told += f", about {quote.quote_credits:g} credits), {len(quote.rejected)} files or items left aside"
-        return listed(told, [f"{one.item}: {one.detail}" for one in quote.rejected])
+        told += f", about {quote.quote_credits:g} credits"
+        told += f", {reused} reused" if reused else ""
+        told += f"), {len(quote.rejected)} files or items left aside"
+        return "\n".join([listed(told, [f"{one.item}: {one.detail}" for one in quote.rejected]), *counted(kinds)])
 
     def start(self, run: Run, client: Client, manifest: Manifest, _: Report) -> None:
         """Send it, or what is missing of it, or follow where it was sent before."""

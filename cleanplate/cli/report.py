@@ -5,7 +5,7 @@ With ``--json`` an object a line: each picture as it is settled, and a summary a
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -45,12 +45,9 @@ class Report:
 
     def warn(self, line: ItemLine) -> list[str]:
         """Take the warnings of a picture, and return those of a kind that no picture before it had."""
-        first = []
-        for warning in line.warnings:
-            names = self._warned.setdefault(warning.partition(":")[0], [])
-            first += [] if names else [warning]
-            names.append(line.name)
-        return first
+        before = set(self._warned)
+        count(line.name, line.warnings, self._warned)
+        return [warning for warning in line.warnings if _kind(warning) not in before]
 
     def summary(self, *, out: Path | None, batches: Sequence[str], alone: Sequence[Rejection] = ()) -> None:
         """End the report. ``out`` is None when nothing was saved."""
@@ -69,8 +66,8 @@ class Report:
             }
             typer.echo(json.dumps({"type": "summary", **told}))
         else:
-            for code, names in self._warned.items():
-                typer.echo(listed(f"{len(names)} with the warning {code}:", names), err=True)
+            for text in counted(self._warned):
+                typer.echo(text, err=True)
             typer.echo(self._words(seconds, out))
 
     def _words(self, seconds: float, out: Path | None) -> str:
@@ -84,6 +81,21 @@ class Report:
         else:
             parts.append("nothing new was erased")
         return "; ".join(parts)
+
+
+def count(name: str, warnings: Sequence[str], kinds: dict[str, list[str]]) -> None:
+    """Add the name of a picture to each of the ``kinds`` of its warnings."""
+    for warning in warnings:
+        kinds.setdefault(_kind(warning), []).append(name)
+
+
+def counted(kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return each kind of warning with the names of the pictures that have it."""
+    return [listed(f"{len(names)} with the warning {kind}:", names) for kind, names in kinds.items()]
+
+
+def _kind(warning: str) -> str:
+    return warning.partition(":")[0]
 
 
 def described(line: ItemLine) -> str:

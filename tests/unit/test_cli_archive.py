@@ -7,7 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from cleanplate.cli.archive import Archive
+from cleanplate.cli.manifest import Manifest
+from cleanplate.cli.progress import Progress
 from cleanplate.cli.upload import Sending
+from cleanplate.resources import BatchOptions
 from tests.cli_runs import saved, told
 from tests.fake_api import FakeApi, problem
 
@@ -109,6 +113,27 @@ def test_an_archive_that_another_server_has_is_not_silently_sent_again(erase: An
     assert result.exit_code == 2
     assert "move" in result.stderr
     assert api.count("POST", "/items") == 1
+
+
+def test_a_dry_run_tells_what_the_server_found(api: FakeApi, photos: Path, tmp_path: Path) -> None:
+    warned = {"warnings": ["mask_grey: Much of it is grey."], "credits": 5.0}
+    quote = {
+        "items": [
+            {"item": "a.jpg", "custom_id": "a", **warned},
+            {"item": "b.jpg", "custom_id": "b", **warned, "credits": 0.0, "reused": True},
+        ],
+        "rejected": [{"item": "c.jpg", "code": "image_corrupt", "detail": "It breaks off."}],
+        "accepted": True,
+        "quote_credits": 5.0,
+        "within_budget": 2,
+        "eta_seconds": 8.0,
+    }
+    api.before = lambda request: httpx.Response(200, json=quote) if request.url.params.get("dry_run") else None
+    options = BatchOptions()
+    archive = Archive(photos, options, Progress("erasing"), retry_failed=False)
+    first, *rest = archive.dry_run(Manifest(tmp_path / "out"), api.client).splitlines()
+    assert first.startswith("2 pairs to send (0.0 MB, about 5 credits, 1 reused), 1 files")
+    assert rest == ["  c.jpg: It breaks off.", "2 with the warning mask_grey:", "  a.jpg", "  b.jpg"]
 
 
 def test_how_far_it_has_been_sent_is_told_in_words() -> None:
