@@ -3,7 +3,7 @@
 The answer is kept in the very transaction that creates, so there is never the one without the other; of two requests
 that run at once under one key only the first to commit has done anything. The lease of a running request merely spares
 the others their work: it is freed when the request fails, and ends by itself when the process dies. Errors are not
-kept: a call that was refused has left nothing behind, and may be mended and sent under the same key. One that creates
+kept: a call that was refused has left nothing behind, and may be mended and sent under the same key. One that makes
 a batch in several transactions notes the batch in the first; sent again after it broke off, it goes on with that batch.
 One that begins while its body arrives is known by as much of the body as had come, until it is known by all of it.
 """

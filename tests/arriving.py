@@ -38,5 +38,4 @@ def post(
             then()
         yield pieces[-1]
 
-    told = {"Content-Type": content_type, "Content-Length": str(sum(map(len, pieces))), **headers}
-    return client.post(path, content=body(), headers=told)
+    return client.post(path, content=body(), headers={"Content-Type": content_type, **headers})

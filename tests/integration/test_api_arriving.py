@@ -229,6 +229,17 @@ def test_what_is_refused_later_says_where_the_items_are_that_were_taken(client: 
     assert answer.headers["location"] == f"/v1/batches/{told['batch_id']}"
 
 
+def test_a_body_that_proves_too_large_says_where_the_items_are_that_were_taken(
+    client: httpx.Client, newest: Newest
+) -> None:
+    form = parts(NAMES[0])
+    answer = send(client, "/v1/batches", [*form, ("files", ("x.png", bytes(4_000_000)))], size(client, form), newest)
+    told = problem(answer, 413, "request_too_large")
+    batch = newest()
+    assert (told["batch_id"], batch["status"], batch["counts"]["total"]) == (batch["id"], "open", 1)
+    assert [one["code"] for one in batch["rejected"]] == ["body_incomplete"]
+
+
 def test_a_pair_that_was_taken_is_not_undone_by_a_file_of_its_name_that_comes_later(
     client: httpx.Client, newest: Newest
 ) -> None:
