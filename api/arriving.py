@@ -28,6 +28,8 @@ from cleanplate.resources import BatchOptions
 
 LOOK_SECONDS: Final = 0.25
 """A request that comes whole within this is taken in at once, in as few transactions as it takes."""
+LOOK_PAIRS: Final = 4 * admission.PAGE
+"""Pairs after which it is seen whether the client is still there, and the key is held for longer."""
 
 DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
 
@@ -80,7 +82,7 @@ class Arrival(ABC):
         if not self._found or not self._hold.extend():
             return False
         self._batch_id = self._batch_id or self._hold.begun
-        found, self._found = self._found, []
+        found, self._found = self._found[:LOOK_PAIRS], self._found[LOOK_PAIRS:]
         self._take(self._finder, found)
         return True
 
