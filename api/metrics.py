@@ -4,11 +4,14 @@ Every number is of the database, so any process answers for all; none is found b
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from sqlalchemy import Select, func, literal_column, select
 
 from api.documentation import KEYLESS, answers
@@ -25,18 +28,10 @@ MOST: Final[Any] = literal_column(str(COUNTED_MOST))
 EXAMPLE: Final = """\
 # HELP cleanplate_upstream_slots_used Tasks that the account holds.
 # TYPE cleanplate_upstream_slots_used gauge
-cleanplate_upstream_slots_used{account="default"} 24
+cleanplate_upstream_slots_used{account="default"} 24.0
 """
 
 router = APIRouter(tags=["health"], responses=answers(500, 503))
-
-
-class Metric(NamedTuple):
-    """A gauge: its name, what it tells, and its values by the labels of each; what is not known has none."""
-
-    name: str
-    tells: str
-    values: Sequence[tuple[Mapping[str, str], float | None]]
 
 
 @router.get(
@@ -55,54 +50,65 @@ def get_metrics() -> Response:
     return Response(_text(int(time.monotonic() / KEPT_SECONDS)), media_type=MEDIA_TYPE)
 
 
+class Gathered(Collector):
+    """The metrics as they are now."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with db.transaction() as tx:
+            yield from gathered(tx)
+
+
 @lru_cache(maxsize=1)
-def _text(_period: int) -> str:
-    with db.transaction() as tx:
-        return "".join(line for metric in gathered(tx) for line in _lines(metric))
+def _text(_period: int) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(Gathered())
+    return generate_latest(registry)
 
 
-def _lines(metric: Metric) -> Iterator[str]:
-    yield f"# HELP {metric.name} {metric.tells}\n# TYPE {metric.name} gauge\n"
-    for labels, value in metric.values:
-        if value is not None:
-            told = ",".join(f'{name}="{label}"' for name, label in labels.items())
-            yield f"{metric.name}{told and f'{{{told}}}'} {value:.12g}\n"
-
-
-def gathered(tx: db.Transaction) -> Iterator[Metric]:
+def gathered(tx: db.Transaction) -> Iterator[GaugeMetricFamily]:
     """Yield the metrics as they are now."""
     under_way = tx.execute(jobs_under_way()).all()
     stages = dict.fromkeys(sorted(PROCESSING), 0) | {row.state: row.jobs for row in under_way}
-    yield Metric("cleanplate_jobs", "Jobs under way.", [({"stage": name}, count) for name, count in stages.items()])
+    yield _gauge("jobs", "Jobs under way.", "stage", stages.items())
     in_batches = max(0, tx.scalar(left_in_batches()) - sum(row.of_batches for row in under_way))
     singles = tx.scalar(singles_in_line())
-    yield Metric(
-        "cleanplate_jobs_waiting",
-        "Jobs that wait to be submitted, or are held.",
-        [({"of": "batches"}, in_batches), ({"of": "singles"}, singles)],
-    )
+    waiting = [("batches", in_batches), ("singles", singles)]
+    yield _gauge("jobs_waiting", "Jobs that wait to be submitted, or are held.", "of", waiting)
     yield from _of_accounts(tx)
     alive = tx.scalar(select(func.count()).where(Worker.expires_at > func.now()))
-    yield _one("cleanplate_conveyors", "Conveyors that are alive.", alive)
+    yield _one("conveyors", "Conveyors that are alive.", alive)
     results, left = tx.execute(results_waiting()).one()
-    yield _one("cleanplate_results_waiting", "Results that the upstream has and that are not stored yet.", results)
-    yield _one("cleanplate_results_seconds_left", "Seconds until the upstream forgets the first of those.", left)
+    yield _one("results_waiting", "Results that the upstream has and that are not stored yet.", results)
+    yield _one("results_seconds_left", "Seconds until the upstream forgets the first of those.", left)
     due, late = tx.execute(webhooks_due()).one()
-    yield _one("cleanplate_webhooks_due", "Webhooks of which a try is due.", due)
-    yield _one("cleanplate_webhooks_late_seconds", "Seconds since the first of those was due.", late)
+    yield _one("webhooks_due", "Webhooks of which a try is due.", due)
+    yield _one("webhooks_late_seconds", "Seconds since the first of those was due.", late)
 
 
-def _one(name: str, tells: str, value: float | None) -> Metric:
-    return Metric(name, tells, [({}, value)])
+def _one(name: str, tells: str, value: float | None) -> GaugeMetricFamily:
+    """Return a gauge without a label, and without a value where it is not known."""
+    gauge = GaugeMetricFamily(f"cleanplate_{name}", tells)
+    if value is not None:
+        gauge.add_metric([], value)
+    return gauge
 
 
-def _of_accounts(tx: db.Transaction) -> Iterator[Metric]:
+def _gauge(name: str, tells: str, label: str, values: Iterable[tuple[str, float | None]]) -> GaugeMetricFamily:
+    """Return a gauge with a value for each label of which one is known."""
+    gauge = GaugeMetricFamily(f"cleanplate_{name}", tells, labels=[label])
+    for given, value in values:
+        if value is not None:
+            gauge.add_metric([given], value)
+    return gauge
+
+
+def _of_accounts(tx: db.Transaction) -> Iterator[GaugeMetricFamily]:
     held = jobs.slots_held(Account.name).scalar_subquery()
     rows = [(row, used) for row, used in tx.execute(select(Account, held).order_by(Account.name)) if row.cap or used]
 
-    def each(name: str, tells: str, values: Sequence[float | None]) -> Metric:
-        accounts = [{"account": row.name} for row, _ in rows]
-        return Metric(f"cleanplate_upstream_{name}", tells, list(zip(accounts, values, strict=True)))
+    def each(name: str, tells: str, values: Sequence[float | None]) -> GaugeMetricFamily:
+        named = zip([row.name for row, _ in rows], values, strict=True)
+        return _gauge(f"upstream_{name}", tells, "account", named)
 
     yield each("slots", "Tasks that the account may hold, by the settings.", [row.cap for row, _ in rows])
     yield each("slots_allowed", "Tasks that it may hold now, by its answers.", [row.allowed for row, _ in rows])

@@ -41,7 +41,7 @@ def test_it_is_served_to_whoever_asks_as_prometheus_wants_it(api: Api) -> None:
         response = nobody.get("/metrics")
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     head = "# HELP cleanplate_conveyors Conveyors that are alive.\n# TYPE cleanplate_conveyors gauge\n"
-    assert f"{head}cleanplate_conveyors 0\n" in response.text
+    assert f"{head}cleanplate_conveyors 0.0\n" in response.text
 
 
 def test_jobs_accounts_and_results_are_told(database: Engine) -> None:
@@ -112,6 +112,6 @@ def test_however_many_ask_the_database_is_asked_once_in_a_while(database: Engine
 def test_the_page_of_the_metrics_names_each_with_what_it_tells(database: Engine) -> None:
     assert database
     with db.transaction() as tx:
-        known = {(metric.name, metric.tells) for metric in metrics.gathered(tx)}
+        known = {(metric.name, metric.documentation) for metric in metrics.gathered(tx)}
     page = GUIDE.read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(cleanplate_[a-z_]+)` \|[^|]*\| ([^|]+) \|$", page, re.MULTILINE)) == known
