@@ -26,6 +26,8 @@ from worker.sweep import Sweeper
 
 log = logging.getLogger(__name__)
 
+GARBAGE: Final = 10_000
+"""After how many new objects cycles are looked for: of 700, Python's own, most are still in use among many jobs."""
 SWITCH_SECONDS: Final = 0.001
 """How long a thread that talks to the database may keep the event loop waiting; by default it is five times that."""
 
@@ -70,6 +72,7 @@ class ConveyorStep(bootsteps.StartStopStep):
                 log.warning("neither BFL_API_KEY nor BFL_API_KEYS is set: the upstream will refuse every submit")
             self._conveyor = Conveyor(config, open_store(config.storage_url), _worker_id())
             gc.freeze()  # what was imported stays: to look through it again would stop every job meanwhile
+            gc.set_threshold(GARBAGE)
             sys.setswitchinterval(SWITCH_SECONDS)
             self._loop.run_until_complete(self._conveyor.run())
             self._loop.close()
