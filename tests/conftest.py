@@ -2,11 +2,17 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import servers
+ROOT = Path(__file__).parents[1]
+HELPERS = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "tests").rglob("[!_]*.py")]
+# A failed assert of a helper shows its values, as one of a test does.
+pytest.register_assert_rewrite(*(".".join(path.parts) for path in HELPERS if path.name != "conftest"))
+
+from tests import servers  # noqa: E402 -- what is imported before is not rewritten
 
 # A property is held against inputs, not against the clock of a busy machine.
 settings.register_profile("cleanplate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
