@@ -43,6 +43,7 @@ class NewEndpoint(BaseModel):
         **example(201, "The endpoint, with its secret.", examples.NEW_ENDPOINT, {"Location": "Where the endpoint is."}),
         **answers(400, 403, 408, 413),
         **idempotency.ANSWERS,
+        **answer(receivers.too_many()),
     },
 )
 def create_webhook_endpoint(

@@ -53,11 +53,16 @@ class DeliveryFilters(BatchFilters):
 
 
 def filtered(query: Select[Delivery], wanted: DeliveryFilters) -> Select[Delivery]:
-    """Return the query for deliveries with what was asked for in it."""
+    """Return the query for deliveries with what was asked for in it.
+
+    A time bounds their ids, too: what is outside it is not walked through.
+    """
     if wanted.created_after is not None:
-        query = query.where(Delivery.created_at > wanted.created_after)
+        least = ids.least(ids.Kind.DELIVERY, wanted.created_after, plus_seconds=-APART_SECONDS)
+        query = query.where(Delivery.created_at > wanted.created_after, Delivery.id > least)
     if wanted.created_before is not None:
-        query = query.where(Delivery.created_at < wanted.created_before)
+        most = ids.least(ids.Kind.DELIVERY, wanted.created_before, plus_seconds=APART_SECONDS)
+        query = query.where(Delivery.created_at < wanted.created_before, Delivery.id < most)
     # Constants of the statement and not its parameters, for which the planner would not know that some are rare.
     known = {Delivery.event_type: wanted.event_type, Delivery.state: wanted.status}
     return query.where(*(column == literal_column(f"'{value}'") for column, value in known.items() if value))

@@ -14,6 +14,8 @@ from cleanplate.models import Batch, Endpoint
 from cleanplate.webhooks import EndpointChange
 
 SECRET_BYTES = 32
+MOST = 100
+"""Registered receivers of a team: each event is written once for every one that hears of it."""
 
 
 def new_secret() -> str:
@@ -22,12 +24,19 @@ def new_secret() -> str:
 
 
 def check_url(url: str) -> None:
-    """Raise ``outbound.ForbiddenUrl`` for an address that no webhook may go to."""
+    """Raise ``outbound.ForbiddenUrl`` for an address that no webhook may go to, or not as it is meant."""
     outbound.check_url(url, settings.get().allow_private_networks)
+    if "#" in url:
+        raise outbound.ForbiddenUrl("url_fragment", "The part of the URL after # is never sent: leave it out.")
 
 
 def is_off() -> Problem:
     return Problem(409, "endpoint_disabled", "The endpoint is turned off or deleted: nothing is sent to it.")
+
+
+def too_many() -> Problem:
+    detail = f"Your team has {MOST} webhook endpoints, and more cannot be; those that a batch or job named don't count."
+    return Problem(409, "too_many_endpoints", detail)
 
 
 def is_one_off() -> Problem:
@@ -74,7 +83,13 @@ def rotate(row: Endpoint) -> str:
 
 
 def create(tx: Transaction, tenant_id: str, url: str, events: list[str]) -> tuple[Endpoint, str]:
-    """Write an endpoint that hears of all of a tenant's ``events`` (none named: of every kind); return its secret."""
+    """Write an endpoint that hears of all of a tenant's ``events`` (none named: of every kind); return its secret.
+
+    Raises :class:`Problem` 409 when the tenant has as many as one may have.
+    """
+    mine = (Endpoint.tenant_id == tenant_id, ~Endpoint.one_off, Endpoint.deleted_at.is_(None))
+    if (tx.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
+        raise too_many()
     secret = new_secret()
     row = Endpoint(
         id=ids.new(ids.Kind.ENDPOINT),

@@ -26,7 +26,7 @@ def problems() -> dict[str, set[int]]:
 
 def addresses() -> set[str]:
     """Return the codes of addresses that are refused."""
-    return {arguments[0] for name, arguments in _calls("cleanplate") if name == "ForbiddenUrl"}
+    return {arguments[0] for name, arguments in [*_calls("cleanplate"), *_calls("api")] if name == "ForbiddenUrl"}
 
 
 def rejections() -> set[str]:

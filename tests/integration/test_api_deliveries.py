@@ -63,15 +63,16 @@ def test_they_are_listed_newest_first_page_by_page_and_of_this_endpoint_alone(
 
 
 def test_they_are_filtered_by_status_event_and_time(client: httpx.Client, endpoint: str) -> None:
-    old = sent(endpoint, "failed", created_at=NOW - timedelta(days=1))
-    failed = sent(endpoint, "failed", created_at=NOW)
-    other = sent(endpoint, event_type="batch.completed", created_at=NOW)
-    waiting = sent(endpoint, "pending", created_at=NOW)
+    now = datetime.now(UTC)
+    old = sent(endpoint, "failed", created_at=now - timedelta(days=1))
+    failed = sent(endpoint, "failed", created_at=now)
+    other = sent(endpoint, event_type="batch.completed", created_at=now)
+    waiting = sent(endpoint, "pending", created_at=now)
     assert listed(client, endpoint, status="failed") == [failed, old]
     assert listed(client, endpoint, status="delivered") == [other]
     assert listed(client, endpoint, event_type="batch.completed") == [other]
-    assert listed(client, endpoint, created_before=NOW.isoformat()) == [old]
-    later = (NOW - timedelta(hours=1)).isoformat()
+    assert listed(client, endpoint, created_before=now.isoformat()) == [old]
+    later = (now - timedelta(hours=1)).isoformat()
     assert listed(client, endpoint, status="failed", created_after=later) == [failed]
     assert listed(client, endpoint, status="pending", event_type="job.failed") == [waiting]
     for wrong, status in (({"status": "lost"}, 422), ({"event_type": "x"}, 422), ({"state": "failed"}, 400)):

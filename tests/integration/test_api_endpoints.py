@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import select
 from standardwebhooks import Webhook
 
-from cleanplate import db, outbox, resources, vault
+from api import receivers
+from cleanplate import db, outbox, resources, vault, webhooks
 from cleanplate.models import Delivery, Endpoint
 from tests.api import Api, problem
 from tests.pictures import IMAGE, MASK
@@ -80,10 +81,29 @@ def test_a_body_that_is_no_json_is_malformed(client: httpx.Client) -> None:
         ("http://169.254.169.254/latest/meta-data", "url_not_public"),
         ("https://user:swordfish@example.com/", "url_credentials"),
         ("file:///etc/passwd", "url_scheme"),
+        ("https://example.com/#/hooks", "url_fragment"),
     ],
 )
 def test_an_address_that_we_do_not_go_to_is_refused(client: httpx.Client, url: str, code: str) -> None:
     assert "swordfish" not in problem(client.post("/v1/webhook-endpoints", json={"url": url}), 422, code)["detail"]
+
+
+def test_an_unknown_event_is_answered_with_those_that_there_are(client: httpx.Client) -> None:
+    told = problem(
+        client.post("/v1/webhook-endpoints", json={"url": URL, "events": ["job.done"]}), 422, "validation_failed"
+    )
+    assert all(event in told["errors"][0]["detail"] for event in webhooks.EVENTS)
+
+
+def test_a_team_has_so_many_beside_those_that_batches_and_jobs_name(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receivers, "MOST", 2)
+    client.post("/v1/jobs", files=PAIR, data={"webhook_url": URL})
+    first, _ = register(client), register(client)
+    problem(client.post("/v1/webhook-endpoints", json={"url": URL}), 409, "too_many_endpoints")
+    client.delete(f"/v1/webhook-endpoints/{first.id}")
+    register(client)
 
 
 def test_a_deleted_endpoint_is_gone_and_what_it_was_told_is_not(client: httpx.Client) -> None:

@@ -14,7 +14,7 @@ from cleanplate import batches, cancel, db, deletion, holding, jobs, leases, ord
 from cleanplate.models import Delivery, Job
 from cleanplate.retrying import Retrying
 from cleanplate.states import InFlight, State
-from tests.plans import plans
+from tests.plans import plans, walked
 from tests.servers import fresh_database
 from worker import budget, capacity, deliveries, importing, purge, seating, twins
 from worker.look import look
@@ -187,3 +187,8 @@ def test_it_is_found_by_its_index(filled: Engine, query: Any, index: str) -> Non
 def test_a_claim_is_one_scan_of_an_index_and_sorts_nothing(filled: Engine, query: Any) -> None:
     for plan in plans(filled, query):
         assert [node["Node Type"] for node in plan] == ["Limit", "LockRows", "Index Scan"]
+
+
+def test_a_page_of_an_endpoints_deliveries_of_long_ago_is_found_without_those_since(filled: Engine) -> None:
+    assert walked(filled, listed(created_before=datetime(2020, 1, 1, tzinfo=UTC))) == 0
+    assert walked(filled, listed(created_after=datetime(2120, 1, 1, tzinfo=UTC))) == 0

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from api import deliveries as calls
+from api import receivers
 from cleanplate import endpoints, outbound, outbox, signing
 from worker import deliveries, notify
 
@@ -37,6 +38,7 @@ def test_the_table_of_the_tries_is_the_schedule() -> None:
         f"it should have heard is kept for {outbox.KEPT.days} days",
         f"For {endpoints.OVERLAP.total_seconds() / 3600:g} h every delivery carries two signatures",
         f"{calls.MOST:,} a call",
+        f"up to {receivers.MOST} endpoints",
     ],
 )
 def test_each_figure_is_the_codes(told: str) -> None:
