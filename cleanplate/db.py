@@ -24,6 +24,8 @@ AWAY = (OperationalError, InterfaceError, InternalError)
 again later."""
 
 
+SESSION_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+"""The same, of a connection outside the pool."""
 WORDS_MOST = 300
 """Characters of the driver's words that are told."""
 SESSION = {
@@ -97,13 +99,21 @@ def _drop_if_ended(connection: psycopg.Connection[Any], *_: object) -> None:
         raise InvalidatePoolError from error
 
 
-async def connect_async() -> psycopg.AsyncConnection[TupleRow]:
-    """Return a connection outside the pool, to listen on: with autocommit, and as quick to notice a dead server.
+def connect_apart() -> psycopg.Connection[TupleRow]:
+    """Return a connection outside the pool, with autocommit and as quick to notice a dead server.
 
     Raises ``psycopg.OperationalError`` when the server is away, and so does what is done with it.
     """
-    url = engine().url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return await psycopg.AsyncConnection.connect(url, autocommit=True, **CONNECTION)
+    return psycopg.connect(_plain_url(), autocommit=True, **CONNECTION)
+
+
+async def connect_async() -> psycopg.AsyncConnection[TupleRow]:
+    """Return one as :func:`connect_apart` does, to listen on."""
+    return await psycopg.AsyncConnection.connect(_plain_url(), autocommit=True, **CONNECTION)
+
+
+def _plain_url() -> str:
+    return engine().url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 class Transaction(Session):

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -27,6 +27,7 @@ from sqlalchemy import (
     null,
     select,
     true,
+    tuple_,
     update,
 )
 
@@ -41,7 +42,7 @@ from worker.notify import SCHEDULE, Letter, pause
 log = logging.getLogger(__name__)
 
 LEASE: Final = timedelta(seconds=30)
-"""When a try whose worker died is made again: well past the time that it may take."""
+"""When a try whose notifier died is made again at the latest: well past the time that it may take."""
 FAILING_LONGEST: Final = timedelta(days=5)
 GONE: Final = "the receiver answered 410 Gone"
 DEAD: Final = f"nothing but failures for {FAILING_LONGEST.days} days"
@@ -143,6 +144,24 @@ def _begin() -> Select[Any]:
         .cte("booked")
     )
     return select(*begun.c, booked.c.began_at).join(booked, booked.c.delivery_id == begun.c.delivery_id)
+
+
+def inherit(tx: Transaction, mine: Collection[Any]) -> None:
+    """Make due at once what the dead were trying: all but the tries ``mine``, for nobody else lives."""
+    its = Delivery.id.in_(begun_by_others(mine))
+    tx.execute(update(Delivery).where(its, PENDING, Delivery.due_at > func.now()).values(due_at=func.now()))
+
+
+def begun_by_others(mine: Collection[Any]) -> Select[Any]:
+    """Return the query for what is being tried, or was when its notifier died, but for the tries ``mine``.
+
+    It goes from what is pending to the tries: of those there are as many as of all deliveries together.
+    """
+    leased = (PENDING, Delivery.due_at > func.now(), Delivery.due_at <= func.now() + LEASE)
+    soon = select(Delivery.id, Delivery.tries).where(*leased).cte("soon").prefix_with("MATERIALIZED")
+    newest = (DeliveryAttempt.delivery_id == soon.c.id) & (DeliveryAttempt.number == soon.c.tries)
+    others = tuple_(soon.c.id, soon.c.tries).not_in(mine)
+    return select(soon.c.id).join(DeliveryAttempt, newest).where(DeliveryAttempt.duration_ms.is_(None), others)
 
 
 def settle(tx: Transaction, tried: Sequence[Tried]) -> None:

@@ -51,7 +51,12 @@ class Lanes:
     @property
     def taken(self) -> int:
         """How many tries are under way."""
-        return sum(map(len, self._since.values()))
+        return len(self.tries)
+
+    @property
+    def tries(self) -> list[Hashable]:
+        """The tries under way."""
+        return [one_try for its in self._since.values() for one_try in its]
 
     def take(self, endpoint_id: str, tenant_id: str, one_try: Hashable, now: float) -> None:
         """Give a seat to a try."""

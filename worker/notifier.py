@@ -2,7 +2,8 @@
 
 One thread does all that concerns the rows, in turns of one transaction each: it writes what tries came to, looks what
 is due, and begins as much of it as there are seats for (:mod:`worker.lanes`). Each try has a thread of its own for as
-long as it lasts. A message only rings the bell: whatever is lost, the next turn finds.
+long as it lasts. A message only rings the bell: whatever is lost, the next turn finds. What others were trying when
+they were killed is due at once when nobody else is left (:mod:`worker.company`).
 """
 
 import logging
@@ -16,6 +17,7 @@ from typing import Final
 from cleanplate import db
 from cleanplate.outcomes import Undelivered
 from worker import deliveries
+from worker.company import Company
 from worker.deliveries import Tried
 from worker.lanes import SEATS, Lanes
 from worker.notify import Letter, deliver
@@ -45,6 +47,7 @@ class Notifier(threading.Thread):
         super().__init__(name="notifier", daemon=True)
         self._on_death = on_death
         self._lanes = Lanes()
+        self._company = Company()
         self._threads = ThreadPoolExecutor(SEATS, thread_name_prefix="webhook")
         self._ended: SimpleQueue[Tried] = SimpleQueue()
         self._unwritten: list[Tried] = []
@@ -62,6 +65,12 @@ class Notifier(threading.Thread):
 
     def run(self) -> None:
         """Take turns until ended."""
+        try:
+            self._take_turns()
+        finally:
+            self._company.leave()
+
+    def _take_turns(self) -> None:
         while not self._is_over():
             bell.wait(IDLE_SECONDS)
             bell.clear()
@@ -69,6 +78,7 @@ class Notifier(threading.Thread):
                 self._turn()
             except db.AWAY as error:
                 log.warning("the database is away (%s); trying again", db.words(error))
+                self._company.leave()
                 self._ending.wait(AWAY_SECONDS)
             except BaseException as error:
                 self._on_death(error)
@@ -82,8 +92,11 @@ class Notifier(threading.Thread):
 
     def _turn(self) -> None:
         self._take_back()
+        left_alone = self._company.left_alone()
         with db.transaction() as tx:
             deliveries.settle(tx, self._unwritten)
+            if left_alone:
+                deliveries.inherit(tx, self._lanes.tries)
             began = time.monotonic()
             waiting = [] if self._until else deliveries.due(tx)
             self._looked_seconds = time.monotonic() - began

@@ -11,7 +11,6 @@ import time
 from datetime import timedelta
 from typing import Final, NoReturn
 
-import psycopg
 from sqlalchemy import func, literal, update
 
 from cleanplate import callbacks, db
@@ -20,7 +19,6 @@ from worker.calls import Calls
 
 log = logging.getLogger(__name__)
 
-AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 AWAY_SECONDS: Final = 0.25
 LOCK: Final = "cleanplate.worker."
 
@@ -43,7 +41,7 @@ class Session:
         while True:
             try:
                 await self._last()
-            except AWAY as error:
+            except db.SESSION_AWAY as error:
                 log.warning("the conveyor's session has ended (%s): beginning another", type(error).__name__)
             self._began = None
             await asyncio.sleep(AWAY_SECONDS)

@@ -70,6 +70,7 @@ FILL = (
            CASE n % 100 WHEN 0 THEN 'pending' ELSE 'delivered' END, now() - interval '1 s' * n
     FROM generate_series(1, {MANY}) n
     """,
+    "INSERT INTO delivery_attempts (delivery_id, number, duration_ms) SELECT id, 1, 5 FROM deliveries",
     "ANALYZE",
 )
 
@@ -161,6 +162,9 @@ def listed(**wanted: Any) -> Any:
             deliveries._begin().params(endpoint_ids=["whe_1", "whe_2"], most=[3, 1]),
             "ix_deliveries_line",
             id="what is due to an endpoint",
+        ),
+        pytest.param(
+            deliveries.begun_by_others([("dlv_1", 1)]), "ix_deliveries_line", id="what dead notifiers were trying"
         ),
         pytest.param(
             calls.failed("whe_1", datetime(2026, 3, 1, tzinfo=UTC), "dlv_0"),
