@@ -80,7 +80,7 @@ def ended(tenant_id: str, since: date, until: date, batch_id: str | None) -> Sel
     sums: dict[str, Any] = {
         "jobs": func.count(),
         "images": func.count().filter(done),
-        "megapixels": func.coalesce(func.sum(pixels / 1e6).filter(done), 0.0),
+        "megapixels": func.coalesce(func.sum(pixels).filter(done) / 1e6, 0.0),
         "credits": func.coalesce(func.sum(Job.cost_credits), 0.0),
     }
     its = [Job.batch_id == batch_id] if batch_id is not None else []

@@ -10,13 +10,13 @@ from cleanplate.states import State
 from tests import rows
 from tests.api import Api, problem
 
-SQUARE = rows.IMAGE | {"width": 1000, "height": 2000}
+TALL = rows.IMAGE | {"width": 1000, "height": 1100}  # three times 1.1 is not 3.3 in binary
 Ended = Callable[..., None]
 
 
 @pytest.fixture
 def ended(tenant_id: str) -> Ended:
-    """Makes a job of two megapixels that ended then and cost five credits."""
+    """Makes a job of 1.1 megapixels that ended then and cost five credits."""
 
     def make(day: int, state: State = State.SUCCEEDED, *, hour: int = 12, **columns: Any) -> None:
         with db.transaction() as tx:
@@ -24,7 +24,7 @@ def ended(tenant_id: str) -> Ended:
                 tx,
                 state,
                 tenant_id=tenant_id,
-                image=SQUARE,
+                image=TALL,
                 cost_credits=5.0,
                 finished_at=datetime(2026, 3, day, hour, tzinfo=UTC),
                 **columns,
@@ -48,12 +48,13 @@ def usage(client: httpx.Client, **wanted: Any) -> list[dict[str, Any]]:
 
 def test_a_day_adds_up_what_ended_on_it_by_utc(api: Api, client: httpx.Client, ended: Ended) -> None:
     ended(2, hour=0)
+    ended(2, hour=12)
     ended(2, hour=23)
     ended(2, State.FAILED)
     ended(5)
     assert usage(client) == [
-        {"date": "2026-03-02", "batch_id": None, "jobs": 3, "images": 2, "megapixels": 4.0, "credits": 15.0},
-        {"date": "2026-03-05", "batch_id": None, "jobs": 1, "images": 1, "megapixels": 2.0, "credits": 5.0},
+        {"date": "2026-03-02", "batch_id": None, "jobs": 4, "images": 3, "megapixels": 3.3, "credits": 20.0},
+        {"date": "2026-03-05", "batch_id": None, "jobs": 1, "images": 1, "megapixels": 1.1, "credits": 5.0},
     ]
     assert [line["date"] for line in usage(client, since="2026-03-03")] == ["2026-03-05"]
     assert [line["date"] for line in usage(client, until="2026-03-02")] == ["2026-03-02"]
