@@ -27,6 +27,8 @@ Fidelity = Literal["exact", "raw"]
 
 _EXACT = 1e-3  # distances are square roots of whole numbers: the next one beyond r <= 100 is at least 0.005 away
 
+_WHITE = np.float32(255)
+
 cv2.setNumThreads(1)  # its thread pool does not survive a fork, and Celery forks; jobs are what runs in parallel
 
 
@@ -151,11 +153,22 @@ def _exact(
     """Return the file, and what to measure it by: the original and what was stored."""
     original = np.asarray(picture.colours)
     patch = colour.to_srgb(upstream.colours.crop(area.corners), upstream.profile)
-    patch = colour.from_srgb(patch, picture.profile, picture.colours.mode)
+    erased = np.asarray(colour.from_srgb(patch, picture.profile, picture.colours.mode))
+    if picture.alpha:
+        erased = _unflattened(erased, np.asarray(picture.alpha.crop(area.corners)))
     pixels = original.copy()
-    pixels[area.box] = cv2.blendLinear(original[area.box], np.asarray(patch), 1 - area.weight, area.weight)
+    pixels[area.box] = cv2.blendLinear(original[area.box], erased, 1 - area.weight, area.weight)
     data = encode(pixels, picture.alpha, picture.profile, output_format)
     return data, original, pixels if output_format in LOSSLESS else _decoded(data)
+
+
+def _unflattened(seen: Pixels, alpha: Pixels) -> Pixels:
+    """Return the colours that with ``alpha`` (H x W) look as ``seen`` on white, for so the upstream saw the original.
+
+    What is wholly transparent stays as it is.
+    """
+    share = np.where(alpha, alpha, _WHITE).astype(np.float32).reshape(*alpha.shape, *[1] * (seen.ndim - 2)) / _WHITE
+    return np.rint(np.clip(_WHITE - (_WHITE - seen) / share, 0, _WHITE)).astype(np.uint8)
 
 
 def _raw(

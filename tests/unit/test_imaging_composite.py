@@ -184,6 +184,17 @@ def test_transparency_is_put_back() -> None:
         assert np.array_equal(pixels[outside], np.asarray(image)[outside])
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_shines_through_looks_on_white_as_the_upstream_made_it(mode: str) -> None:
+    image = SCENE.convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize((96, 64)))
+    white = Image.new("RGBA", image.size, "white")
+    sent = Image.alpha_composite(white, image.convert("RGBA"))
+    done = stored(finished(image, pictures.encoded(sent.convert("RGB"))), mode)
+    looks = Image.alpha_composite(white, Image.fromarray(done).convert("RGBA"))
+    assert np.abs(np.asarray(looks).astype(int) - np.asarray(sent)).max() <= 2
+
+
 def test_a_transparent_picture_that_becomes_a_jpeg_lies_on_white() -> None:
     image = SCENE.convert("RGBA")
     image.putalpha(0)
