@@ -92,7 +92,8 @@ def test_without_the_broker_it_is_ready(api: Api, client: httpx.Client) -> None:
     assert client.post("/v1/jobs", files=PAIR).status_code == 202
 
 
-def test_with_the_broker_it_says_so(api: Api, redis_url: str) -> None:
+def test_with_the_broker_it_says_so(api: Api, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "BROKER_SECONDS", 60.0)
     there = {"DATABASE_URL": api.database_url, "REDIS_URL": redis_url, "STORAGE_URL": api.objects.as_uri()}
     with configured(**there), serving() as url:
         assert httpx.get(f"{url}/readyz").json()["checks"]["broker"] == "ok"
