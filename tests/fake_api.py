@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import json
+import threading
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -68,6 +69,7 @@ class FakeApi(httpx.BaseTransport):
         self.downloaded: list[str] = []
         self.requests: list[httpx.Request] = []
         self._ids = itertools.count(1)
+        self._one_at_a_time = threading.Lock()
 
     def client(self, **given: Any) -> Any:
         from cleanplate.client import Client
@@ -79,8 +81,9 @@ class FakeApi(httpx.BaseTransport):
         early = self.before(request)
         if isinstance(early, Exception):
             raise early
-        special = early or self._cancel(request) or self._release(request) or self._tell(request)
-        response = special or self._serve(request)
+        with self._one_at_a_time:
+            special = early or self._cancel(request) or self._release(request) or self._tell(request)
+            response = special or self._serve(request)
         self.after(request)
         return response
 

@@ -164,10 +164,12 @@ def test_of_an_archive_that_is_refused_at_its_end_what_was_taken_goes_on(erase: 
     def lose(request: httpx.Request) -> None:
         if request.url.path.endswith("/items"):
             api.before = lambda request: problem(422, "archive_rejected") if "/items" in request.url.path else None
+            api.after = lambda _: None
             raise httpx.ReadError("lost")
 
     api.after = lose
-    assert erase().exit_code != 0
+    result = erase()
+    assert (result.exit_code, "archive_rejected" in result.stderr) == (1, True)
     assert api.count("POST", "/cancel") == 0
 
 
