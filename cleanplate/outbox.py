@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import Row, Select, false, func, insert, literal_column, select, true
+from sqlalchemy import CompoundSelect, Row, Select, false, func, insert, literal_column, select, true
 
 from cleanplate import ids, queue, settings, shown
 from cleanplate.db import Transaction
@@ -75,11 +75,19 @@ def test(tx: Transaction, tenant_id: str, endpoint_id: str) -> str:
 
 
 def _receivers(tx: Transaction, tenant_ids: Collection[str], named: Iterable[str | None]) -> Sequence[Row[Any]]:
-    """Return the endpoints of these tenants, of the one-off ones only those that are named, and their listeners."""
-    may = (~Endpoint.one_off) | Endpoint.id.in_({id_ for id_ in named if id_})
+    return tx.execute(receivers(tenant_ids, named)).all()
+
+
+def receivers(tenant_ids: Collection[str], named: Iterable[str | None]) -> CompoundSelect[*tuple[Any, ...]]:
+    """Return the query for the endpoints of these tenants, of the one-off ones those that are named, and for listeners.
+
+    Each by its index: there may be as many one-off endpoints as jobs.
+    """
+    registered = _of_endpoints(tenant_ids).where(~Endpoint.one_off)
+    one_off = _of_endpoints(tenant_ids).where(Endpoint.one_off, Endpoint.id.in_({id_ for id_ in named if id_}))
     # Locked, so that none is deleted before what it is told is written: that would fail, and with it what happened.
     staying = _of_listeners(tenant_ids).with_for_update(read=True, key_share=True).subquery()
-    return tx.execute(_of_endpoints(tenant_ids).where(may).union_all(select(*staying.c))).all()
+    return registered.union_all(one_off, select(*staying.c))
 
 
 def _of_endpoints(tenant_ids: Collection[str]) -> Select[str, str, bool, list[Any], bool, bool]:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from cleanplate.models.base import CLOCK, NOTHING, NOW, Base
 
 ONE_OFF = text("one_off AND deleted_at IS NULL")
+REGISTERED = text("NOT one_off AND deleted_at IS NULL")
 UNDELIVERED = text("state <> 'delivered'")
 
 
@@ -74,6 +75,7 @@ class Endpoint(Base):
 
     __table_args__ = (
         Index("ix_endpoints_tenant", "tenant_id", "id"),
+        Index("ix_endpoints_registered", "tenant_id", postgresql_where=REGISTERED),
         Index("uq_endpoints_one_off", "tenant_id", "url", unique=True, postgresql_where=ONE_OFF),
     )
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, make_url, select, text
 from api import deliveries as calls
 from api import events, metrics, retry, usage
 from api.listing import DeliveryFilters, filtered
-from cleanplate import batches, cancel, db, deletion, holding, jobs, leases, order, reuse
+from cleanplate import batches, cancel, db, deletion, holding, jobs, leases, order, outbox, reuse
 from cleanplate.models import Delivery, Job
 from cleanplate.retrying import Retrying
 from cleanplate.states import InFlight, State
@@ -37,6 +37,10 @@ FILL = (
     """
     INSERT INTO endpoints (id, tenant_id, url, secret_encrypted)
     SELECT 'whe_' || n, 'ten_1', 'http://x', '-' FROM generate_series(0, 4999) n
+    """,
+    f"""
+    INSERT INTO endpoints (id, tenant_id, url, secret_encrypted, one_off)
+    SELECT 'off_' || n, 'ten_2', 'http://x/' || n, '-', n % 5000 <> 0 FROM generate_series(1, {MANY}) n
     """,
     """
     INSERT INTO batches (id, tenant_id, finish_tag, finished_at, cancelling, budget_credits, hold)
@@ -196,3 +200,9 @@ def test_a_claim_is_one_scan_of_an_index_and_sorts_nothing(filled: Engine, query
 def test_a_page_of_an_endpoints_deliveries_of_long_ago_is_found_without_those_since(filled: Engine) -> None:
     assert walked(filled, listed(created_before=datetime(2020, 1, 1, tzinfo=UTC))) == 0
     assert walked(filled, listed(created_after=datetime(2120, 1, 1, tzinfo=UTC))) == 0
+
+
+def test_who_is_told_of_an_event_is_found_without_the_endpoints_that_other_batches_and_jobs_named(
+    filled: Engine,
+) -> None:
+    assert walked(filled, outbox.receivers({"ten_2"}, {"off_7", None})) == MANY / 5000 + 1
