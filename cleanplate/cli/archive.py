@@ -40,11 +40,11 @@ class Archive:
 
     def dry_run(self, manifest: Manifest, connect: Callable[[], Client]) -> str:
         """Let the server check it, which only the server can: it is sent, and nothing of it is kept."""
-        if manifest.path.exists():
-            with manifest:
-                if there := self._sent(manifest):
-                    return f"{self._path.name} was sent as batch {there[-1]}; nothing more would be"
         with connect() as client:
+            if manifest.path.exists():
+                with manifest:
+                    if there := self._there(manifest, client):
+                        return f"{self._path.name} was sent as batch {there[-1]}; nothing more would be"
             quote = client.quote_archive(self._options, self._path)
         kinds: dict[str, list[str]] = {}
         for item in quote.items:
@@ -58,7 +58,7 @@ class Archive:
 
     def start(self, run: Run, client: Client, manifest: Manifest, _: Report) -> None:
         """Send it, or what is missing of it, or follow where it was sent before."""
-        ids = [id_ for id_ in self._sent(manifest) if not _was_refused(self._find(client, manifest, id_))]
+        ids = self._there(manifest, client)
         if not ids:
             batch = client.create_batch(self._options)
             self._progress.say(f"sending {self._path.name} as batch {batch.id}")
@@ -88,12 +88,13 @@ class Archive:
                 self._progress.say(listed(f"{len(some)} {what}:", [f"{one.item}: {one.detail}" for one in some]))
         return aside
 
-    def _sent(self, manifest: Manifest) -> list[str]:
+    def _there(self, manifest: Manifest, client: Client) -> list[str]:
         """Return the ids of the batches that this very ZIP went into before with these options, oldest first."""
         this = (self._content.sha256, self._options.params, self._options.mask_suffix)
-        return [
+        sent = [
             line.batch_id for line in manifest.archives if (line.archive.sha256, line.params, line.mask_suffix) == this
         ]
+        return [batch_id for batch_id in sent if not _was_refused(self._find(client, manifest, batch_id))]
 
     def _remember(self, manifest: Manifest, client: Client, batch: Batch) -> str:
         went = ArchiveLine(

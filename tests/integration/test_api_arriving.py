@@ -77,6 +77,15 @@ def test_the_first_job_of_a_form_is_queued_before_the_rest_is_sent(client: httpx
     assert custom_ids(early["id"]) == sorted(NAMES)
 
 
+def test_the_answer_tells_the_secret_of_webhooks_that_may_have_been_sent_before_it(
+    client: httpx.Client, newest: Newest
+) -> None:
+    url = "https://example.com/hook"
+    form = parts(*NAMES, webhook_url=url)
+    told = send(client, "/v1/batches", form, size(client, parts(NAMES[0], webhook_url=url)), newest).json()
+    assert told["webhook_secret"].startswith("whsec_")
+
+
 def test_so_it_is_with_items_for_an_open_batch_and_the_answer_tells_of_all_of_them(
     client: httpx.Client, newest: Newest
 ) -> None:

@@ -156,6 +156,7 @@ def test_an_archive_that_is_refused_whole_leaves_no_batch_open_and_can_be_sent_a
     (refused,) = api.batches.values()
     assert refused["cancelled"]
     api.before = lambda _: None
+    assert "was sent as" not in erase("--dry-run").stdout
     assert erase().exit_code == 0
     assert [batch["sealed"] for batch in api.batches.values()] == [False, True]
 
