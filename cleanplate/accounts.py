@@ -97,6 +97,12 @@ def answered(tx: Transaction, account: str, cost: float | None = None) -> None:
         tx.execute(update(Account).where(Account.name == account).values(unanswered=0))
 
 
+def admitted(tx: Transaction, account: str) -> None:
+    """Take in that a key which was refused is taken again."""
+    if tx.scalar(select(Account.paused_reason).where(Account.name == account)) == "access":
+        resume(tx, account)
+
+
 def unanswered(tx: Transaction, account: str) -> None:
     """Count a submit that nobody knows to be accepted or not; after a few in a row, pause."""
     count = tx.scalar(

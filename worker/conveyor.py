@@ -183,9 +183,9 @@ class Conveyor:
         outcome = await self._upstreams.poll(flight.account, flight.polling_url)
         age = flight.age
         change = meaning.of_poll(flight, outcome, self._worker, self._settings.upstream_timeout_seconds)
+        if (effect := meaning.effect_of_poll(flight, outcome)) is not None:
+            await self._turn([], [effect], {})
         if change is None:
-            if (effect := meaning.effect_of_poll(flight, outcome)) is not None:
-                await self._turn([], [effect], {})
             return False
         if await self._writer.write(change) and flight.first_hand and isinstance(outcome, ResultReady):
             pending = age if rung else flight.pending_age

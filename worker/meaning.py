@@ -143,11 +143,17 @@ def of_poll(flight: Flight, outcome: PollOutcome, worker: str, timeout_seconds: 
 
 
 def effect_of_poll(flight: Flight, outcome: PollOutcome) -> Callable[[Transaction], None] | None:
-    """Return what the answer to a poll says about the task's account as a whole, once a task, or None.
+    """Return what the answer to a poll says about the task's account as a whole, or None.
 
-    Of a task adopted from another worker a refusal says nothing: it may be another key's.
+    That the key is refused it says once, and once that it is taken again. Of a task adopted from another worker a
+    refusal says nothing: it may be another key's.
     """
-    if not isinstance(outcome, Blocked) or not flight.first_hand or flight.refused:
+    if isinstance(outcome, NoAnswer | Garbled) or isinstance(outcome, Blocked) is flight.refused:
         return None
-    flight.refused = True
-    return partial(accounts.pause, account=flight.account, reason=outcome.reason, detail=outcome.detail)
+    if isinstance(outcome, Blocked):
+        if not flight.first_hand:
+            return None
+        flight.refused = True
+        return partial(accounts.pause, account=flight.account, reason=outcome.reason, detail=outcome.detail)
+    flight.refused = False
+    return partial(accounts.admitted, account=flight.account)
