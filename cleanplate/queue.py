@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from celery import Celery
@@ -17,7 +17,7 @@ from celery.app.amqp import AMQP
 from kombu import Connection, Queue
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from cleanplate import settings
 
@@ -32,7 +32,15 @@ BROKER_AWAY: Final = (OperationalError, BatchPublishError, RedisError, OSError)
 
 
 class QuickConnection(Connection):
-    """Asks for a lost broker every 2 s at most; the default backs off to 30 s, during which results would wait."""
+    """Asks for a lost broker every 2 s at most; the default backs off to 30 s, during which results would wait.
+
+    One that refuses to write, as on a full disk, is as good as lost: a worker waits for it and does not end.
+    """
+
+    @cached_property
+    def connection_errors(self) -> tuple[type[BaseException], ...]:
+        """Name the errors after which a worker connects anew."""
+        return (*super().connection_errors, ResponseError)
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, trying again as often as ``kwargs`` allow."""

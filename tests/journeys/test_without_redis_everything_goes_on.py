@@ -1,4 +1,4 @@
-"""Redis is killed and emptied, stays away while results become ready, and freezes: it was only ever a hint."""
+"""Redis is killed and emptied, stays away while results become ready, freezes, and refuses: it was only ever a hint."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests.journeys.oracle import Begin, eventually
 from tests.journeys.outages import redis_away
@@ -49,4 +50,20 @@ def test_a_frozen_redis_holds_up_nothing_for_long(
         os.kill(frozen, signal.SIGCONT)
         story.disturb()
     figures = story.end(30)
+    assert figures.succeeded == figures.paid == len(photos)
+
+
+@pytest.mark.chaos(31)
+@pytest.mark.timeout(1800)
+def test_a_redis_that_can_write_no_more_ends_no_worker(begin: Begin, photos: list[Path]) -> None:
+    story = begin("redis refuses to write, as on a full disk")
+    workers = ("conveyor", "importer", "finalizer", "notifier")
+    pids = [story.stack.pid(name) for name in workers]
+    with Redis.from_url(story.stack.running.environment["REDIS_URL"]) as redis:
+        redis.config_set("min-replicas-to-write", 1)
+        story.upload(photos)
+        eventually(lambda: story.counts()["succeeded"] == len(photos), 120)
+        redis.config_set("min-replicas-to-write", 0)
+    assert [story.stack.pid(name) for name in workers] == pids
+    figures = story.end()
     assert figures.succeeded == figures.paid == len(photos)
