@@ -190,7 +190,7 @@ def test_hundreds_listen_and_neither_threads_nor_connections_run_out_and_all_han
         assert client.get(f"/v1/batches/{batch_id}").status_code == 200
         assert db.engine().pool.checkedout() <= listening.READERS  # type: ignore[attr-defined]
         fail(job_id)
-        assert {next(ear)[1] for ear in ears} == {"1"}
+        assert {next(event for event in ear if event[0])[1] for ear in ears} == {"1"}
 
 
 def test_who_hangs_up_is_forgotten(
