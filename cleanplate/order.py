@@ -8,19 +8,21 @@ virtual time is the smallest tag that waits: one probe of the claim's index, and
 
 Among the batches of one tenant (its single jobs are one batch more): the share of each in the line is ``2 ** priority``
 beside the others'. Were tags merely put between those that are there, a tenant's share would grow with its batches. So
-newcomers stand at the end of the line, and then change places with jobs that wait before them, by their share. So do,
-from where they stand, jobs of other batches whose result newcomers wait for: nobody comes later for having a twin.
+newcomers stand at the end of the line, and then change places with jobs that wait before them, by their share: with
+those of batches that have as far to go themselves, so that a small one is not torn. So do, from where they stand, jobs
+of other batches whose result newcomers wait for: nobody comes later for having a twin.
 
 The tenant's row is locked while its line is read and written, after the batch's. Jobs are locked only if nobody holds
 them: whoever waits for one of these rows is never waited for.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select
+from sqlalchemy import ColumnElement, Double, Row, Select, case, func, literal, literal_column, select
 
 from cleanplate.db import Transaction
 from cleanplate.models import Batch, Job, Tenant
@@ -32,6 +34,26 @@ SINGLES_PRIORITY: Final = 5
 GOLDEN: Final = 0.6180339887498949
 
 QUEUED: Final[ColumnElement[bool]] = Job.state == literal_column("'queued'")
+
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """Which batches have far to go: those with more than ``jobs`` left for each part that their share has.
+
+    Of the ``singles``, of which nobody counts how many are left, it is told.
+    """
+
+    jobs: float
+    singles: bool
+
+    def column(self, tenant_id: str) -> ColumnElement[bool]:
+        """Return the column that tells it of a job."""
+        left = Batch.total - Batch.succeeded - Batch.failed - Batch.cancelled
+        share = func.power(literal_column("2.0", Double()), Batch.priority)
+        these = select(Batch.id).where(
+            Batch.tenant_id == tenant_id, Batch.finished_at.is_(None), left > share * literal(self.jobs, Double())
+        )
+        return case((Job.batch_id.is_(None), literal(self.singles)), else_=Job.batch_id.in_(these))
 
 
 def line_up(tx: Transaction, tenant_id: str, batch: Batch | None, count: int) -> list[int]:
@@ -46,7 +68,7 @@ def line_up(tx: Transaction, tenant_id: str, batch: Batch | None, count: int) ->
     finish = flow.tenant.finish_tag = flow.end + flow.step * count
     if flow.others and flow.begin < flow.end:
         finish = min(finish, flow.after(count))
-        tail = _change_places(tx, flow.line(count), tail, flow.ratio)
+        tail = _change_places(tx, flow, tail)
     flow.go_to(finish)
     return tail
 
@@ -62,11 +84,10 @@ def bring_forward(tx: Transaction, tenant_id: str, batch: Batch | None, job_ids:
     if not tags:
         return
     flow = _flow(tx, tenant_id, batch)
-    before = [row for row in tx.execute(flow.line(len(tags))) if row.id not in tags]
     ahead = [id_ for id_ in dict.fromkeys(job_ids) if id_ in tags]
-    spots = zip(ahead, places(len(before), len(tags), flow.ratio), strict=True)
-    later = {id_: before[place] for id_, place in spots if place < len(before)}
-    _exchange(tx, {id_: row.id for id_, row in later.items() if row.tag < tags[id_]})
+    partners, _ = _partners(tx, flow, len(tags), but=tags)
+    later = zip(ahead, partners, strict=False)
+    _exchange(tx, {id_: row.id for id_, row in later if row.tag < tags[id_]})
     flow.go_to(min(flow.end, flow.after(len(tags))))
 
 
@@ -92,10 +113,13 @@ def last_in_line(tenant_id: str) -> Select[int]:
     return last.where(_of(tenant_id), QUEUED).limit(literal_column("1"))
 
 
-def others_in_line(tenant_id: str, batch_id: str | None, begin: int, limit: int) -> Select[str, int]:
-    """Return the query for the first jobs of the tenant that wait at or after ``begin``, but for those of the batch."""
+def others_in_line(tenant_id: str, batch_id: str | None, begin: int, limit: int, far: Far) -> Select[str, int, bool]:
+    """Return the query for the first jobs of the tenant that wait at or after ``begin``, but for those of the batch.
+
+    It tells of each whether it is of those who have ``far`` to go.
+    """
     return (
-        select(Job.id, Job.tag)
+        select(Job.id, Job.tag, far.column(tenant_id).label("far"))
         .where(_of(tenant_id), QUEUED, Job.tag >= begin, Job.batch_id.is_distinct_from(batch_id))
         .order_by(Job.tenant_id, Job.tag, Job.id)
         .limit(literal_column(str(int(limit))))
@@ -164,10 +188,18 @@ class _Flow:
         """Return the tag at which so many more of its jobs would end."""
         return self.begin + round(self.step * self.ratio * count)
 
-    def line(self, count: int) -> Select[str, int]:
-        """Return the query for the jobs among which so many more of its own belong."""
+    @property
+    def far(self) -> Far:
+        """Who has half of the line before it, or more: what the shares beside each other leave it for is its jobs."""
+        half = (self.end - self.begin) / 2
+        own = 1 << (SINGLES_PRIORITY if self.batch is None else self.batch.priority)
+        return Far(half / self.step / (own + self.others), self.tenant.singles_finish_tag > self.begin + half)
+
+    def line(self, count: int, begin: int | None = None) -> Select[str, int, bool]:
+        """Return the query for so many jobs of others, from where its next would begin or from ``begin`` on."""
         batch_id = self.batch.id if self.batch else None
-        return others_in_line(self.tenant.id, batch_id, self.begin, ceil(count * self.ratio))
+        begin = self.begin if begin is None else begin
+        return others_in_line(self.tenant.id, batch_id, begin, count, self.far)
 
     def go_to(self, tag: int) -> None:
         """Write down where the next of its jobs will begin."""
@@ -189,21 +221,42 @@ def _flow(tx: Transaction, tenant_id: str, batch: Batch | None) -> _Flow:
     return _Flow(tenant, batch, step, begin, end, singles + sum(1 << priority for priority in priorities))
 
 
-def _change_places(tx: Transaction, line: Select[str, int], tail: Sequence[int], ratio: float) -> list[int]:
-    """Let newcomers, who stand at ``tail``, change places with some of ``line``; return the tags that are theirs then.
+def _change_places(tx: Transaction, flow: _Flow, tail: Sequence[int]) -> list[int]:
+    """Let newcomers, who stand at ``tail``, change places with some before them; return the tags that are theirs then.
 
     One whom a conveyor is claiming now keeps its place, and the newcomer too.
     """
-    before = tx.execute(line).all()
-    if not before:
-        return list(tail)
-    taken = places(len(before), len(tail), ratio, phase=before[0].tag * GOLDEN % 1.0)
-    wanted = [before[place].id for place in taken if place < len(before)]
-    kept = {place - len(before) for place in taken if place >= len(before)}
+    partners, kept = _partners(tx, flow, len(tail))
     free = [tag for place, tag in enumerate(tail) if place not in kept]
-    given = _free(tx, wanted)
+    given = _free(tx, [row.id for row in partners])
     _move(tx, [row.id for row in given], free)
     return sorted([tail[place] for place in kept] + [row.tag for row in given] + free[len(given) :])
+
+
+def _partners(
+    tx: Transaction, flow: _Flow, count: int, but: Collection[str] = ()
+) -> tuple[list[Row[str, int, bool]], set[int]]:
+    """Return with whom so many newcomers are to change places, and which places after the line's end are theirs.
+
+    Each is the first at its spot or after it who has far to go; none of them is one of ``but``.
+    """
+    stretch = ceil(count * flow.ratio)
+    before = [row for row in tx.execute(flow.line(stretch)) if row.id not in but]
+    if not before:
+        return [], set()
+    spots = places(len(before), count, flow.ratio, phase=before[0].tag * GOLDEN % 1.0)
+    far = [place for place, row in enumerate(before) if row.far]
+    found, at = [], 0
+    for spot in spots:
+        at = bisect_left(far, spot, lo=at)
+        if at == len(far):
+            break
+        found.append(before[far[at]])
+        at += 1
+    if wanted := sum(spot < len(before) for spot in spots) - len(found):
+        beyond = tx.execute(flow.line(stretch, before[-1].tag + 1))
+        found += [row for row in beyond if row.far and row.id not in but][:wanted]
+    return found, {spot - len(before) for spot in spots if spot >= len(before)}
 
 
 def _exchange(tx: Transaction, places: Mapping[str, str]) -> None:

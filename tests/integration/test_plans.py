@@ -109,7 +109,11 @@ def listed(**wanted: Any) -> Any:
         pytest.param(seating.slots_of_singles(), "ix_jobs_batch_processing", id="the slots of single jobs"),
         pytest.param(order.first_waiting(), "ix_jobs_claim", id="the virtual time"),
         pytest.param(order.last_in_line("ten_1"), "ix_jobs_line", id="the end of a tenant's line"),
-        pytest.param(order.others_in_line("ten_1", "bat_1", 100, 50), "ix_jobs_line", id="a stretch of the line"),
+        pytest.param(
+            order.others_in_line("ten_1", "bat_1", 100, 50, order.Far(9.0, singles=True)),
+            "ix_jobs_line",
+            id="a stretch of the line",
+        ),
         pytest.param(
             order.priorities_in_line("ten_1", "bat_1", 10), "ix_batches_line", id="who has a share of the line"
         ),
