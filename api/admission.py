@@ -152,8 +152,13 @@ def add_page(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: Ba
 
 
 def finish(tx: db.Transaction, batch_id: str, rejected: Sequence[Rejection], *, seal: bool) -> Batch:
-    """Write down, once each, why items are in no job, seal the batch if it is to be, and end it if nothing is left."""
+    """Write down, once each, why items are in no job, seal the batch if it is to be, and end it if nothing is left.
+
+    Raises :class:`Problem` 404 for a batch that was deleted meanwhile: nothing is told of it any more.
+    """
     row = tx.get_one(Batch, batch_id, with_for_update={"key_share": True}, populate_existing=True)
+    if row.deleted_at is not None:
+        raise not_found("batch")
     told = [one.model_dump() for one in rejections([one for one in rejected if one.code != intake.DUPLICATE])]
     kept = [one for one in row.rejected if one["code"] != INCOMPLETE]
     before = {tuple(sorted(one.items())) for one in kept}

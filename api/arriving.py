@@ -107,7 +107,7 @@ class Arrival(ABC):
     def _broken_off(self, error: Exception) -> Exception:
         """Return what to raise for a request that did not come whole; what was taken stays, and the batch says so."""
         if self._is_new and self._batch_id is not None:
-            with suppress(*db.AWAY), db.transaction() as tx:
+            with suppress(*db.AWAY, Problem), db.transaction() as tx:
                 if self._hold.is_held(tx):  # or another attempt goes on with the batch, or has
                     admission.note_incomplete(tx, self._batch_id, self.admitted.count)
         self._hold.free()

@@ -8,7 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from api import admission, intake
 from api import deletion as calls
+from api.errors import Problem
 from api.store import store as api_store
 from cleanplate import db, deletion, ids
 from cleanplate.api_keys import Scope
@@ -225,3 +227,13 @@ def test_the_sweep_goes_on_with_deletions(
     wait_until(lambda: not [key for key in api.stored() if job_id in key])
     sweeper.end()
     sweeper.join()
+
+
+def test_nothing_is_written_of_items_into_a_batch_that_was_deleted_while_they_came(
+    client: httpx.Client, batch_of: Callable[..., tuple[str, list[str]]]
+) -> None:
+    batch_id, _ = batch_of(1)
+    assert client.delete(f"/v1/batches/{batch_id}").status_code == 204
+    with pytest.raises(Problem) as refused, db.transaction() as tx:
+        admission.finish(tx, batch_id, [intake.reject(NAME, "missing_mask", "")], seal=True)
+    assert refused.value.status == 404
