@@ -1,9 +1,9 @@
 """Lanes: whose delivery is tried next, so that no receiver waits for another.
 
-A try takes a seat for as long as it lasts. An endpoint may have a few, one that is failing a single one, and it rests a
-little after each failure. Endpoints that are failing or slow share half of all seats, and so do those of one tenant:
-however many of them hang, the rest of the seats is for the others. What is free goes to the tenant that has the fewest,
-and there to the endpoint that has the fewest; lots are drawn among equals.
+A try takes a seat for as long as it lasts. An endpoint may have a few, one that is failing a single one, and it rests
+after each failure, the longer the more there were in a row. Endpoints that are failing or slow share half of all seats,
+and so do those of one tenant: however many of them hang, the rest of the seats is for the others. What is free goes to
+the tenant that has the fewest, and there to the endpoint that has the fewest; lots are drawn among equals.
 """
 
 import random
@@ -18,7 +18,8 @@ SHARED: Final = SEATS // 2
 OF_ENDPOINT: Final = 8
 SLOW_SECONDS: Final = 1.0
 """An endpoint is slow while it lets one of its tries wait for so long."""
-REST_SECONDS: Final = 1.0
+FIRST_REST_SECONDS, REST_SECONDS = 0.05, 1.0
+"""How long an endpoint rests after a failure: each in a row doubles it, up to the second of these."""
 
 
 class Waiting(NamedTuple):
@@ -47,6 +48,7 @@ class Lanes:
         self._since: dict[str, dict[Hashable, float]] = {}
         self._tenants: dict[str, str] = {}
         self._rests: dict[str, float] = {}
+        self._lengths: dict[str, float] = {}
 
     @property
     def taken(self) -> int:
@@ -68,8 +70,11 @@ class Lanes:
         del self._since[endpoint_id][one_try]
         if not self._since[endpoint_id]:
             del self._since[endpoint_id], self._tenants[endpoint_id]
-        if failed:
-            self._rests[endpoint_id] = now + REST_SECONDS
+        if not failed:
+            self._lengths.pop(endpoint_id, None)
+        elif self._rests.get(endpoint_id, now) <= now:  # of tries that fail together one counts
+            self._lengths[endpoint_id] = min(2 * self._lengths.get(endpoint_id, FIRST_REST_SECONDS / 2), REST_SECONDS)
+            self._rests[endpoint_id] = now + self._lengths[endpoint_id]
 
     def allot(self, waiting: Iterable[Waiting], now: float) -> Counter[str]:
         """Return how many tries each endpoint may begin."""

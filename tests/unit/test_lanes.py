@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.lanes import OF_ENDPOINT, REST_SECONDS, SEATS, SHARED, SLOW_SECONDS, Lanes, Waiting
+from worker.lanes import FIRST_REST_SECONDS, OF_ENDPOINT, REST_SECONDS, SEATS, SHARED, SLOW_SECONDS, Lanes, Waiting
 
 MANY = 10_000
 
@@ -37,12 +37,34 @@ def test_nobody_gets_more_than_is_due() -> None:
     assert seat(Lanes(), [waiting("x", due=1), waiting("y", due=0), waiting("z", due=2)]) == {"x": 1, "z": 2}
 
 
-def test_one_that_is_failing_has_one_seat_and_rests_after_each_failure() -> None:
-    lanes, line = Lanes(), [waiting("x", failing=True)]
-    assert seat(lanes, line) == {"x": 1}
-    lanes.leave("x", "x-0", 20.0, failed=True)
-    assert seat(lanes, line, 20.0) == {}
-    assert seat(lanes, line, 20.0 + REST_SECONDS) == {"x": 1}
+def rest(lanes: Lanes, now: float, *, failed: bool = True) -> float:
+    """Let a try of a failing endpoint end, and return for how long it rests; then it is seated again."""
+    line = [waiting("x", failing=True)]
+    lanes.leave("x", "x-0", now, failed=failed)
+    rests = next(length for length in (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0) if lanes.allot(line, now + length))
+    assert seat(lanes, line, now + rests) == {"x": 1}
+    return rests
+
+
+def test_one_that_is_failing_has_one_seat_and_rests_the_longer_the_more_failures_come_in_a_row() -> None:
+    lanes = Lanes()
+    assert seat(lanes, [waiting("x", failing=True)]) == {"x": 1}
+    assert [rest(lanes, 10.0 * number) for number in range(7)] == [0.05, 0.1, 0.2, 0.4, 0.8, REST_SECONDS, REST_SECONDS]
+
+
+def test_one_that_fails_now_and_then_rests_for_a_moment() -> None:
+    lanes = Lanes()
+    seat(lanes, [waiting("x", failing=True)])
+    assert [rest(lanes, 10.0), rest(lanes, 20.0), rest(lanes, 30.0, failed=False)] == [0.05, 0.1, 0.0]
+    assert rest(lanes, 40.0) == FIRST_REST_SECONDS
+
+
+def test_of_tries_that_fail_together_one_counts() -> None:
+    lanes = Lanes()
+    assert seat(lanes, [waiting("x")]) == {"x": OF_ENDPOINT}
+    for number in range(OF_ENDPOINT):
+        lanes.leave("x", f"x-{number}", 20.0, failed=True)
+    assert lanes.allot([waiting("x", failing=True)], 20.0 + FIRST_REST_SECONDS) == {"x": 1}
 
 
 def test_however_many_hang_half_of_the_seats_is_for_the_others() -> None:
