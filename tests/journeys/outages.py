@@ -1,6 +1,8 @@
 """Taking a server away from a running stack, and giving it back."""
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,3 +40,13 @@ def postgres_away(story: Story) -> Iterator[None]:
         (running.data_dir / "postgres.away").rename(cluster)
         eventually(lambda: postgres.answers(running.environment["DATABASE_URL"]), 60)
         story.disturb()
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Let a process stand still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

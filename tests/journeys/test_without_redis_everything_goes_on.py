@@ -1,7 +1,5 @@
 """Redis is killed and emptied, stays away while results become ready, freezes, and refuses: it was only ever a hint."""
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +8,7 @@ import pytest
 from redis import Redis
 
 from tests.journeys.oracle import Begin, eventually
-from tests.journeys.outages import redis_away
+from tests.journeys.outages import frozen, redis_away
 
 PARTS = 10
 """In so many uploads, all through the outage, comes what is uploaded during it."""
@@ -40,15 +38,11 @@ def test_a_frozen_redis_holds_up_nothing_for_long(
     begin: Begin, photos: list[Path], outage: Callable[[float], float]
 ) -> None:
     story = begin("redis frozen")
-    frozen = story.stack.pid("redis")
-    os.kill(frozen, signal.SIGSTOP)
-    try:
+    with frozen(story.stack.pid("redis")):
         story.upload(photos)
         eventually(lambda: story.paid() == len(photos), 60)
         time.sleep(outage(60))
-    finally:
-        os.kill(frozen, signal.SIGCONT)
-        story.disturb()
+    story.disturb()
     figures = story.end(30)
     assert figures.succeeded == figures.paid == len(photos)
 
