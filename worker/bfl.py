@@ -29,6 +29,10 @@ KEEPALIVE_SECONDS: Final = 15.0
 RETRY_AFTER_MOST: Final = 120.0
 COST_MOST: Final = 1e6
 HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.ASCII)
+ADDRESS: Final = re.compile(
+    r"([a-z]+://[a-z0-9:@\[\]._~%-]+)(?:[/?#][^\x00-\x1f\x7f\ud800-\udfff]{0,8191})?", re.ASCII | re.IGNORECASE
+)
+"""One whose origin no parser can read as another: it ends at the first of ``/?#`` and has nothing odd in it."""
 UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What taking an answer's JSON apart can raise."""
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.ASCII)
@@ -62,27 +66,32 @@ class Answer:
 def host_allowed(url: str, hosts: tuple[str, ...]) -> bool:
     """Return whether ``url`` leads to one of ``hosts``, where ``.x`` takes subdomains of x in.
 
-    It must be https, except on loopback and for an entry that says ``http://name`` itself. It is parsed by the library
-    that polls it and by the one that downloads, and a host that they do not agree on is none.
+    It must be https, except on loopback and for an entry that says ``http://name`` itself. Its origin is parsed by the
+    library that polls it and by the one that downloads, and a host that they do not agree on is none.
     """
-    return _address(url, hosts) is not None
+    address = ADDRESS.fullmatch(url)
+    return address is not None and _is_named(address[1], hosts)
+
+
+@lru_cache(maxsize=256)
+def _is_named(origin: str, hosts: tuple[str, ...]) -> bool:
+    try:
+        address = yarl.URL(origin)
+        host, scheme = address.host or "", address.scheme
+    except ValueError:
+        return False
+    if not HOST.fullmatch(host) or host != _host(origin):
+        return False
+    if scheme == "http" and f"http://{host}" in hosts:
+        return True
+    if scheme != "https" and not (scheme == "http" and LOOPBACK.fullmatch(host)):
+        return False
+    return any(host == entry.lstrip(".") or (entry.startswith(".") and host.endswith(entry)) for entry in hosts)
 
 
 @lru_cache(maxsize=4096)  # a task is polled several times at the same address
 def _address(url: str, hosts: tuple[str, ...]) -> yarl.URL | None:
-    try:
-        address = yarl.URL(url)
-        host, scheme = address.host or "", address.scheme
-    except (ValueError, TypeError):
-        return None
-    if not HOST.fullmatch(host) or host != _host(url):
-        return None
-    if scheme == "http" and f"http://{host}" in hosts:
-        return address
-    if scheme != "https" and not (scheme == "http" and LOOPBACK.fullmatch(host)):
-        return None
-    named = any(host == entry.lstrip(".") or (entry.startswith(".") and host.endswith(entry)) for entry in hosts)
-    return address if named else None
+    return yarl.URL(url) if host_allowed(url, hosts) else None
 
 
 def payload(image: bytes, mask: bytes, fields: dict[str, Any]) -> bytes:

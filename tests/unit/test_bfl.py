@@ -4,9 +4,12 @@ import json
 import math
 import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+import httpx
 import pytest
+import yarl
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -110,6 +113,15 @@ def test_an_entry_may_allow_one_host_without_tls() -> None:
 def test_an_entry_without_a_dot_takes_no_subdomains_in() -> None:
     assert bfl.host_allowed("https://api.bfl.ai/", ("api.bfl.ai",))
     assert not bfl.host_allowed("https://x.api.bfl.ai/", ("api.bfl.ai",))
+
+
+@given(st.text(), st.text(alphabet="a.:@/?#[]\\%\t é"))
+def test_an_address_that_is_allowed_is_the_same_host_to_every_parser(text: str, odd: str) -> None:
+    for url in (f"https://api.bfl.ai{text}", f"https://api.bfl.ai{odd}", f"https://{odd}.bfl.ai/{text}"):
+        if bfl.host_allowed(url, VENDOR):
+            hosts = {yarl.URL(url).host, httpx.URL(url).host, (urlsplit(url).hostname or "").lower()}
+            assert len(hosts) == 1
+            assert str(hosts.pop()).endswith("bfl.ai")
 
 
 @given(st.text())
