@@ -18,7 +18,7 @@ from worker.capacity import Seat, Turn
 Effect = Callable[[Transaction], None]
 Take = Callable[[list[Change], list[Effect], Mapping[str, str | None]], Awaitable[Turn]]
 
-GATHER_SECONDS: Final = 0.005
+GATHER_SECONDS: Final = 0.015
 """How long after a turn the next one waits for more wishes: most of what a turn costs it costs for one, too."""
 LOOK_AGAIN_SECONDS: Final = 0.25
 """How soon those who wait are asked for again when nothing happened here: others free slots, and gates open."""
