@@ -10,13 +10,13 @@ from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
 from cleanplate.imaging import colour, container, orientation, pixels
 from cleanplate.imaging.container import Container
 from cleanplate.imaging.faults import ImageFault
+from cleanplate.imaging.inflate import InflatedPngFile
 from cleanplate.imaging.orientation import Size
 from cleanplate.imaging.pixels import BYTE, Picture
 from cleanplate.imaging.sniff import sniff
@@ -26,7 +26,7 @@ Part = Literal["image", "mask"]
 # Opened by class, not by Image.open: content alone decides, and no plugin guesses, warns or follows a second picture.
 _PLUGINS: dict[str, type[ImageFile]] = {
     "jpeg": JpegImageFile,
-    "png": PngImageFile,
+    "png": InflatedPngFile,
     "webp": WebPImageFile,
     "avif": AvifImageFile,
     "heic": HeifImageFile,
