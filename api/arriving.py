@@ -106,11 +106,12 @@ class Arrival(ABC):
 
     def _broken_off(self, error: Exception) -> Exception:
         """Return what to raise for a request that did not come whole; what was taken stays, and the batch says so."""
-        if self._is_new and self._batch_id is not None:
-            with suppress(*db.AWAY, Problem), db.transaction() as tx:
-                if self._hold.is_held(tx):  # or another attempt goes on with the batch, or has
-                    admission.note_incomplete(tx, self._batch_id, self.admitted.count)
-        self._hold.free()
+        with suppress(*db.AWAY), db.transaction() as tx:
+            made = self._batch_id if self._is_new else None
+            if made is not None and self._hold.is_held(tx):  # or another attempt goes on with the batch, or has
+                with suppress(Problem):
+                    admission.note_incomplete(tx, made, self.admitted.count)
+            self._hold.free(tx)  # with the note: who has read it may send the call again at once
         return error if self._batch_id is None else admission.interrupted(error, self._batch_id)
 
 

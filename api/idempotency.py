@@ -155,11 +155,10 @@ class Hold:
         mine = (IdempotencyKey.leased_until == self._lease) & IdempotencyKey.status.is_(None)
         return tx.scalar(select(IdempotencyKey.key).where(_of(self._call), mine).with_for_update()) is not None
 
-    def free(self) -> None:
-        """Let the call be sent again."""
+    def free(self, tx: db.Transaction) -> None:
+        """Let the call be sent again when ``tx`` has committed."""
         if self._lease is not None:
-            with suppress(*db.AWAY):
-                _free(self._call, self._lease)
+            _free(tx, self._call, self._lease)
 
 
 def once(request: Request, response: Response, who: Authenticated, key: Key = None) -> Iterator[Call]:
@@ -184,8 +183,8 @@ def once(request: Request, response: Response, who: Authenticated, key: Key = No
     try:
         yield call
     finally:
-        with suppress(*db.AWAY):
-            _free(call, lease)
+        with suppress(*db.AWAY), db.transaction() as tx:
+            _free(tx, call, lease)
 
 
 def running() -> Problem:
@@ -287,8 +286,7 @@ def _prolong(call: Call, lease: datetime) -> datetime:
     return until
 
 
-def _free(call: Call, lease: datetime) -> None:
+def _free(tx: db.Transaction, call: Call, lease: datetime) -> None:
     mine = IdempotencyKey.status.is_(None) & (IdempotencyKey.leased_until == lease)
-    with db.transaction() as tx:
-        tx.execute(delete(IdempotencyKey).where(_of(call), mine, IdempotencyKey.begun.is_(None)))
-        tx.execute(update(IdempotencyKey).where(_of(call), mine).values(leased_until=func.now()))
+    tx.execute(delete(IdempotencyKey).where(_of(call), mine, IdempotencyKey.begun.is_(None)))
+    tx.execute(update(IdempotencyKey).where(_of(call), mine).values(leased_until=func.now()))
