@@ -81,7 +81,7 @@ class Api:
 
     def anonymous(self, **headers: str) -> httpx.Client:
         """Return a client without a key."""
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=100)
 
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:

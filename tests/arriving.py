@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import pytest
+
+from api.arriving import Arrival
 
 Parts = list[tuple[str, Any]]
 Newest = Callable[[], dict[str, Any]]
@@ -39,3 +42,18 @@ def post(
         yield pieces[-1]
 
     return client.post(path, content=body(), headers={"Content-Type": content_type, **headers})
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[None]:
+    """Return a list that grows by one each time when this method of an arriving request has ended."""
+    ended: list[None] = []
+    really = getattr(Arrival, name)
+
+    def method(*given: Any) -> Any:
+        try:
+            return really(*given)
+        finally:
+            ended.append(None)
+
+    monkeypatch.setattr(Arrival, name, method)
+    return ended

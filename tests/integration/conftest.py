@@ -20,7 +20,7 @@ from cleanplate.models import Base
 from cleanplate.storage import Store, open_store
 from tests import web
 from tests.api import Api, configured, serving
-from tests.arriving import Newest
+from tests.arriving import Newest, counted
 from tests.s3 import make_bucket, s3_environment, s3_server
 from tests.servers import fresh_database, wait_until
 from tests.stores import BUCKET
@@ -172,6 +172,7 @@ def api(postgres_url: str, migrated_url: str, tmp_path_factory: pytest.TempPathF
             CLEANPLATE_MAX_FILE_BYTES="100000",
             CLEANPLATE_MAX_REQUEST_BYTES="3000000",
             CLEANPLATE_MAX_REQUEST_FILES="60",
+            CLEANPLATE_BODY_TIMEOUT_SECONDS="600",  # some hold theirs back until they have seen something
         ),
         serving() as address,
     ):
@@ -201,15 +202,15 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def some_looks(api: Api) -> Callable[[], None]:
-    """Call it to let time pass in which the API looks several times at what has come."""
+def some_looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it to wait until the API has looked several times more at what has come of a request."""
+    looks = counted(monkeypatch, "_look")
 
-    def ask() -> None:
-        with api.anonymous() as other:
-            for _ in range(100):
-                other.get("/livez")
+    def wait() -> None:
+        before = len(looks)
+        wait_until(lambda: len(looks) >= before + 3)
 
-    return ask
+    return wait
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -10,13 +11,14 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
+from api import arriving
 from cleanplate import db
 from cleanplate.idempotency import IdempotencyKey
 from cleanplate.models import Job
 from cleanplate.states import State
 from tests import pictures
 from tests.api import Api, problem
-from tests.arriving import CutError, Newest, Parts, cut, send
+from tests.arriving import CutError, Newest, Parts, counted, cut, send
 from tests.servers import wait_until
 
 MASK = pictures.encoded(pictures.mask_image())
@@ -115,7 +117,10 @@ def test_nothing_is_begun_of_what_is_taken_whole_or_not_at_all_or_has_its_option
     seen: list[int] = []
 
     def look() -> None:
-        some_looks()
+        if query:
+            time.sleep(10 * arriving.LOOK_SECONDS)  # nobody looks, and nothing tells so
+        else:
+            some_looks()
         seen.append(jobs_in_all(tenant_id))
 
     answer = send(client, f"/v1/batches{query}", form, size(client, form[:3]), look)
@@ -209,8 +214,9 @@ def test_a_batch_that_is_cancelled_while_it_arrives_takes_no_more(
 
 
 def test_an_attempt_that_breaks_off_when_another_has_done_it_all_says_nothing_of_it(
-    client: httpx.Client, api: Api, newest: Newest, some_looks: Callable[[], None]
+    client: httpx.Client, api: Api, newest: Newest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ended = counted(monkeypatch, "_broken_off")
     key = {"Idempotency-Key": secrets.token_hex(8)}
     first = size(client, parts(NAMES[0], seal=False))
     told: list[dict[str, Any]] = []
@@ -226,7 +232,7 @@ def test_an_attempt_that_breaks_off_when_another_has_done_it_all_says_nothing_of
 
     with pytest.raises(CutError):
         send(client, "/v1/batches", parts(*NAMES, seal=False), first, overtake_then_cut, **key)
-    some_looks()
+    wait_until(lambda: ended)
     assert told[0]["counts"]["total"] == 3
     assert newest()["rejected"] == []
 
