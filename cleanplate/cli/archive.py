@@ -112,8 +112,8 @@ class Archive:
         except NotFoundError as error:
             raise ManifestError(
                 f"{self._path.name} was sent to {manifest.batches[batch_id].url} as batch {batch_id}, which "
-                f"{client.url} does not know for this key; use that server and key, or move {manifest.path} away to "
-                "send it anew"
+                f"{client.url} does not know for this key; use that server and key, or name another folder in "
+                "--out to send it anew"
             ) from error
 
 

@@ -11,6 +11,7 @@ from cleanplate.cli.plan import Plan
 from cleanplate.cli.progress import Progress
 from cleanplate.cli.report import Report, described, listed
 from cleanplate.cli.run import Run
+from cleanplate.cli.saving import place
 from cleanplate.cli.start import start
 from cleanplate.client import Client
 from cleanplate.resources import BatchOptions, Rejection
@@ -40,6 +41,7 @@ class Folder:
                 plan = self._plan(manifest)
         else:
             plan = self._plan(manifest)
+        self._check(plan, manifest)
         megabytes = sum(map(self._photos.bytes, plan.send)) / 1e6
         credits_ = len(plan.send) * settings.get().cost_credits
         send = f"{len(plan.send)} to send ({megabytes:.1f} MB, about {credits_:g} credits)"
@@ -51,6 +53,7 @@ class Folder:
     def start(self, run: Run, client: Client, manifest: Manifest, report: Report) -> None:
         """Sort the pairs by what is known of them, and send those that are left."""
         plan = self._plan(manifest)
+        self._check(plan, manifest)
         for line in plan.done + plan.failed:
             report.item(line, earlier=True)
         if plan.failed:
@@ -65,3 +68,13 @@ class Folder:
     def _plan(self, manifest: Manifest) -> Plan:
         params = self._options.params
         return planning.make(self._photos, self._out, manifest.items, params, retry_failed=self._retry_failed)
+
+    def _check(self, plan: Plan, manifest: Manifest) -> None:
+        """Raise :class:`UsageError` before anything is paid whose result would go over a file of somebody else's."""
+        outputs = [place(pair.name, self._options.params.output_format, "") for pair in plan.send]
+        others = [output for output in outputs if (self._out / output).exists() and not manifest.is_saved(output)]
+        if others:
+            heading = (
+                f"{len(others)} files in {self._out} are not what this command saved there, and would be overwritten"
+            )
+            raise UsageError(listed(f"{heading}; name another folder in --out, or move them away:", others))

@@ -87,6 +87,16 @@ class ItemLine(BaseModel):
     content: Content | None = None
     outside_mask_max_delta: int | None = None
     warnings: list[str] = Field(default_factory=list)
+    changed: bool = False
+    """Somebody has changed the file since it was saved; it is left as it is."""
+
+
+class SavingLine(BaseModel):
+    """``content`` becomes the file ``output`` next, whose origin is known so also after a kill."""
+
+    kind: Literal["saving"] = "saving"
+    output: str
+    content: Content
 
 
 class ArchiveLine(BaseModel):
@@ -99,7 +109,7 @@ class ArchiveLine(BaseModel):
     archive: Content
 
 
-Line = BatchLine | ArchiveLine | ItemLine
+Line = BatchLine | ArchiveLine | SavingLine | ItemLine
 LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
 
 
@@ -112,6 +122,7 @@ class Manifest:
         self.batches: dict[str, BatchLine] = {}
         self.archives: list[ArchiveLine] = []
         self.items: dict[str, ItemLine] = {}
+        self._saved: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Self:
         try:
@@ -142,10 +153,19 @@ class Manifest:
         text = b"".join(line.model_dump_json(exclude_none=True).encode() + b"\n" for line in lines)
         if self._file.write(text) != len(text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        if any(not isinstance(line, ItemLine) for line in lines):
+        if any(isinstance(line, BatchLine | ArchiveLine) for line in lines):
             os.fsync(self._file.fileno())
         for line in lines:
             self._take(line)
+
+    def was_saved(self, output: str, content: Content) -> bool:
+        """Tell whether this or an earlier run has saved that under this name."""
+        return (output, content.sha256) in self._saved
+
+    def is_saved(self, output: str) -> bool:
+        """Tell whether the file ``output`` of the folder is still what this or an earlier run has saved there."""
+        path = self.out / output
+        return path.is_file() and self.was_saved(output, Content.of(path))
 
     def _take(self, line: Line) -> None:
         match line:
@@ -155,6 +175,8 @@ class Manifest:
                 self.archives.append(line)
             case ItemLine():
                 self.items[line.name] = line
+        if isinstance(line, ItemLine | SavingLine) and line.output and line.content:
+            self._saved.add((line.output, line.content.sha256))
 
     def _read(self) -> Iterator[Line]:
         self._file.seek(0)
@@ -166,5 +188,5 @@ class Manifest:
                 yield LINE.validate_json(text)
             except ValidationError as error:
                 raise ManifestError(
-                    f"line {number} of {self.path} is damaged; move that file away to start anew"
+                    f"line {number} of {self.path} is damaged; name another folder in --out to start anew"
                 ) from error

@@ -97,8 +97,11 @@ def make(photos: Photos, out: Path, items: Mapping[str, ItemLine], params: Param
         elif line.status is Status.QUEUED:
             plan.follow.append(line)
         elif line.status is Status.SUCCEEDED:
-            there = line.output and line.content and line.content.is_still_in(out / line.output)
-            (plan.done if there else plan.fetch).append(line)
+            if line.output is None or line.content is None or not (out / line.output).exists():
+                plan.fetch.append(line)
+            else:
+                changed = not line.content.is_still_in(out / line.output)
+                plan.done.append(line.model_copy(update={"changed": changed}))
         elif retry_failed:
             plan.send.append(pair_)
         else:

@@ -28,6 +28,7 @@ class Report:
         self.fresh = 0
         self.failures: list[ItemLine] = []
         self._warned: dict[str, list[str]] = {}
+        self._changed: list[str] = []
 
     def item(self, line: ItemLine, *, earlier: bool = False) -> None:
         """Take a settled picture; ``earlier`` when an earlier run had settled it."""
@@ -35,6 +36,8 @@ class Report:
             self.succeeded += 1
         else:
             self.failures.append(line)
+        if line.changed:
+            self._changed.append(line.name)
         if not earlier:
             self.fresh += 1
             self._credits += line.cost_credits
@@ -68,6 +71,11 @@ class Report:
         else:
             for text in counted(self._warned):
                 typer.echo(text, err=True)
+            if self._changed:
+                heading = (
+                    f"{len(self._changed)} were changed since they were saved, and stay (delete one to have it again):"
+                )
+                typer.echo(listed(heading, self._changed), err=True)
             typer.echo(self._words(seconds, out))
 
     def _words(self, seconds: float, out: Path | None) -> str:

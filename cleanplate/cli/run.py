@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from queue import Empty
 
 from cleanplate.cli.follow import Follower
@@ -13,9 +13,10 @@ from cleanplate.cli.manifest import BatchLine, Content, Fault, ItemLine, Manifes
 from cleanplate.cli.pool import Done, Pool
 from cleanplate.cli.progress import Progress, Standing
 from cleanplate.cli.report import Report, described
+from cleanplate.cli.saving import save
 from cleanplate.cli.upload import Sending, Uploader
 from cleanplate.client import Client
-from cleanplate.client_errors import ApiError, AuthError, NotFoundError, UnusableAnswerError
+from cleanplate.client_errors import ApiError, NotFoundError
 from cleanplate.pairing import Pair
 from cleanplate.resources import Accepted, Batch, Job, Picture
 from cleanplate.states import Status
@@ -25,7 +26,6 @@ UPSTREAM_EVERY_SECONDS = 2.0
 CREDITS_GRACE_SECONDS = 5.0
 UPLOADS, DOWNLOADS = 3, 4
 REFUSED_WHOLE = frozenset({"archive_rejected", "manifest_invalid"})
-EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
 class OutOfCreditsError(Exception):
@@ -103,13 +103,13 @@ class Run:
         if self._manifest:
             self._manifest.write(BatchLine(id=batch_id, url=self._client.url, sealed=True))
 
-    def fetch(self, line: ItemLine) -> None:
+    def fetch(self, manifest: Manifest, line: ItemLine) -> None:
         """Download once more what had succeeded before."""
         self._expected += 1
 
         def again() -> ItemLine:
             try:
-                return self._saved(line, self._client.job(str(line.job_id)))
+                return save(self._client, manifest, line, self._client.job(str(line.job_id)))
             except NotFoundError as error:
                 return line.model_copy(update={"error": Fault(code="lost", detail=str(error))})
 
@@ -127,7 +127,7 @@ class Run:
         settle = partial(self._settle, earlier=bool(known and known.job_id == job.id))
         line = _line(known, follower.batch.id, name, job)
         if job.status is Status.SUCCEEDED and self._manifest:
-            self._downloads.submit(partial(self._saved, line, job), settle)
+            self._downloads.submit(partial(save, self._client, self._manifest, line, job), settle)
         else:
             settle(line)
 
@@ -195,28 +195,6 @@ class Run:
             self._failed += 1
             self._progress.say(described(line))
 
-    def _saved(self, line: ItemLine, job: Job) -> ItemLine:
-        """Download a result, in a thread; what cannot be had is told in ``error``, and a rerun tries it again."""
-        if not self._manifest or not job.result:
-            return line
-        output = _stem(line.name, job.id) + EXTENSIONS[job.params.output_format]
-        path = self._manifest.out / output
-        if line.output == output and line.content and line.content.is_still_in(path):
-            return line
-        try:
-            if not Content(sha256=job.result.sha256, bytes=job.result.bytes).is_still_in(path):
-                self._client.download(job, path)
-        except AuthError:
-            raise
-        except (ApiError, UnusableAnswerError) as error:
-            return line.model_copy(update={"error": Fault(code="download_failed", detail=str(error))})
-        stat = path.stat()
-        content = Content(sha256=job.result.sha256, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
-        delta = job.result.outside_mask_max_delta
-        return line.model_copy(
-            update={"error": None, "output": output, "content": content, "outside_mask_max_delta": delta}
-        )
-
     def _standing(self) -> Standing:
         batches = [follower.batch for follower in self._unsettled()]
         open_ended = [follower for batch_id, follower in self._followers.items() if self._awaited[batch_id] is None]
@@ -276,10 +254,3 @@ def _line(known: ItemLine | None, batch_id: str, name: str, job: Job) -> ItemLin
 def _content(picture: Picture | None) -> Content:
     """One that was never imported is like no file that is in the folder."""
     return Content(sha256=picture.sha256, bytes=picture.bytes) if picture else Content(sha256="", bytes=0)
-
-
-def _stem(name: str, job_id: str) -> str:
-    """Return where below the folder a result goes: by its name, or by its job's id when that would lead elsewhere."""
-    path = PurePosixPath(name)
-    harmless = name.isprintable() and not path.is_absolute() and ".." not in path.parts and path.name
-    return str(path) if harmless else job_id

@@ -24,7 +24,7 @@ def start(
 ) -> None:
     """Follow, fetch and send what ``plan`` names; a pair that was to be on the server and is not is sent after all."""
     for line in plan.fetch:
-        run.fetch(line)
+        run.fetch(manifest, line)
     unsealed = list(_take_up(run, client, manifest, plan, photos))
     names = {pair.name for pair in plan.send}
     follower = None
@@ -57,7 +57,7 @@ def _take_up(run: Run, client: Client, manifest: Manifest, plan: Plan, photos: P
             of = manifest.batches[batch_id].url if batch_id in manifest.batches else "another server"
             raise ManifestError(
                 f"{len(sent)} pairs were sent to {of} as batch {batch_id}, which {client.url} does not know for this "
-                f"key; use that server and key, or move {manifest.path} away to send all anew"
+                f"key; use that server and key, or name another folder in --out to send all anew"
             ) from error
         ended = follower.look_at_all()
         there = sent & follower.names

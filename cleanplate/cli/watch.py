@@ -31,7 +31,10 @@ def download(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Save the results of a batch as they come, until it has ended; what is there already stays."""
+    """Save the results of a batch as they come, until it has ended; what is there already stays.
+
+    A file of the same name that this command has not saved there is spared, and told: move it away and run it again.
+    """
     end(lambda: _to_its_end(batch_id, out, as_json=as_json, url=url))
 
 

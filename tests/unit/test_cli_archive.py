@@ -111,7 +111,7 @@ def test_an_archive_that_another_server_has_is_not_silently_sent_again(erase: An
     api.batches.clear()
     result = erase()
     assert result.exit_code == 2
-    assert "move" in result.stderr
+    assert "another folder" in result.stderr
     assert api.count("POST", "/items") == 1
 
 
