@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from cleanplate.cli.exits import UsageError
-from cleanplate.cli.manifest import ArchiveLine, BatchLine, Content, Fault, ItemLine, Manifest, ManifestError
+from cleanplate.cli.manifest import ArchiveLine, BatchLine, Content, Manifest, ManifestError
 from cleanplate.cli.progress import Progress
+from cleanplate.cli.refused import settle
 from cleanplate.cli.report import Report, count, counted, listed
 from cleanplate.cli.run import Run
 from cleanplate.cli.stream import Stream
@@ -16,11 +17,8 @@ from cleanplate.client_errors import ApiError, NotFoundError
 from cleanplate.pairing import pair
 from cleanplate.resources import Batch, BatchOptions, Rejection
 from cleanplate.retrying import RetryingBatch
-from cleanplate.states import Status
 
 MANIFEST: Final = "manifest.csv"
-ASIDE: Final = frozenset({"missing_mask", "missing_image", "ambiguous_pair", "ignored_file"})
-"""Codes of files that are no items: they are told, and are no failures, as in a folder."""
 
 
 class Archive:
@@ -75,18 +73,7 @@ class Archive:
 
     def alone(self, report: Report) -> Sequence[Rejection]:
         """Report the items that the server refused as failed, and return the files that are no items."""
-        rejected = [(follower.batch.id, one) for follower in self._batches for one in follower.batch.rejected]
-        aside = [one for _, one in rejected if one.code in ASIDE]
-        refused = [(batch_id, one) for batch_id, one in rejected if one.code not in ASIDE]
-        none = Content(sha256="", bytes=0)
-        for batch_id, one in refused:
-            line = ItemLine(name=one.item, batch_id=batch_id, params=self._options.params, image=none, mask=none)
-            fault = Fault(code=one.code, detail=one.detail)
-            report.item(line.model_copy(update={"status": Status.FAILED, "error": fault}), earlier=True)
-        for what, some in (("files are left aside", aside), ("items were refused", [one for _, one in refused])):
-            if some:
-                self._progress.say(listed(f"{len(some)} {what}:", [f"{one.item}: {one.detail}" for one in some]))
-        return aside
+        return settle([follower.batch for follower in self._batches], report, self._progress)
 
     def _there(self, manifest: Manifest, client: Client) -> list[str]:
         """Return the ids of the batches that this very ZIP went into before with these options, oldest first."""

@@ -10,7 +10,8 @@ from cleanplate.cli.connect import connect
 from cleanplate.cli.exits import Code, end
 from cleanplate.cli.manifest import Manifest
 from cleanplate.cli.progress import Progress
-from cleanplate.cli.report import Report, listed
+from cleanplate.cli.refused import settle
+from cleanplate.cli.report import Report
 from cleanplate.cli.run import Run
 from cleanplate.cli.stream import Stream
 
@@ -49,9 +50,6 @@ def _to_its_end(batch_id: str, out: Path | None, *, as_json: bool, url: str | No
         follower = Stream(client, client.batch(batch_id))
         run.follow(follower)
         run.until_settled()
-        if refused := follower.batch.rejected:
-            progress.say(
-                listed(f"{len(refused)} items were refused:", [f"{one.item}: {one.detail}" for one in refused])
-            )
-    report.summary(out=out, batches=[batch_id], alone=follower.batch.rejected)
+        alone = settle([follower.batch], report, progress)
+    report.summary(out=out, batches=[batch_id], alone=alone)
     return Code.SOME_FAILED if report.failures else Code.OK
