@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
 from api.arriving import ArrivingBatch, ArrivingItems
+from api.errors import Problem
 from api.forms import Form, Meanwhile, receive
 from api.itemwise import Sent, SentBatch, read
 
@@ -30,7 +31,10 @@ MultipartOrItems = Annotated[Form | Sent, Depends(multipart_or_items, scope="fun
 
 async def _body(request: Request, model: type[Sent], arriving: Meanwhile | None) -> AsyncIterator[Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    if kind not in {"application/json", "multipart/form-data"}:
+        detail = "Send this as multipart/form-data with files, or as application/json with items."
+        raise Problem(415, "unsupported_media_type", detail)
+    if kind == "multipart/form-data":
         async with aclosing(receive(request, arriving)) as forms:
             async for form in forms:
                 yield form

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BeforeValidator, Field, Json, ValidationError
+from pydantic_core import PydanticCustomError
 from sqlalchemy import select
 
 from api import examples, idempotency, intake, receivers
@@ -39,7 +40,7 @@ router = APIRouter(
 
 def _brief(raw: Any) -> Any:
     if len(raw) > METADATA_BYTES:
-        raise ValueError(f"more than {METADATA_BYTES} bytes")
+        raise PydanticCustomError("value_error", f"more than {METADATA_BYTES} bytes")
     return raw
 
 

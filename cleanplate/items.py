@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import to_json
+from pydantic_core import PydanticCustomError, to_json
 
 from cleanplate.resources import BatchOptions, Params
 from cleanplate.shapes import Answer, without_defaults
@@ -26,7 +26,7 @@ class Source(BaseModel):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if len(self.model_dump(exclude_none=True)) != 1:
-            raise ValueError("name one of url, upload_id and s3")
+            raise PydanticCustomError("value_error", "name one of url, upload_id and s3")
         return self
 
 
@@ -56,7 +56,7 @@ class Item(BaseModel):
     @classmethod
     def _brief(cls, value: dict[str, Any]) -> dict[str, Any]:
         if len(to_json(value)) > METADATA_BYTES:
-            raise ValueError(f"more than {METADATA_BYTES} bytes")
+            raise PydanticCustomError("value_error", f"more than {METADATA_BYTES} bytes")
         return value
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 EVENTS = (
@@ -22,7 +23,7 @@ DeliveryStatus = TypeAliasType("DeliveryStatus", Literal["pending", "delivered",
 
 def _known(event: str) -> str:
     if event not in EVENTS:
-        raise ValueError(f"not an event; there are {', '.join(EVENTS)}")
+        raise PydanticCustomError("value_error", f"not an event; there are {', '.join(EVENTS)}")
     return event
 
 

@@ -37,6 +37,14 @@ def rejected(told: dict[str, Any]) -> dict[str, str]:
     return {one["item"]: one["code"] for one in told["rejected"]}
 
 
+@pytest.mark.parametrize("kind", [None, "text/plain"])
+def test_a_body_of_another_type_hears_of_both_that_are_taken(client: httpx.Client, kind: str | None) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    told = problem(client.post("/v1/batches", content=b"hello", headers=headers), 415, "unsupported_media_type")
+    assert "multipart/form-data" in told["detail"]
+    assert "application/json" in told["detail"]
+
+
 def test_a_dry_run_tells_what_can_be_known_of_items_and_makes_nothing(client: httpx.Client) -> None:
     body = {"items": [item("a"), item("b", mask={"upload_id": "upl_none"})], "options": {"budget_credits": 5}}
     response = client.post("/v1/batches", params={"dry_run": True}, json=body)
