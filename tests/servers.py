@@ -46,8 +46,8 @@ def fresh_database(admin_url: str, template: str = "template1") -> Iterator[str]
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 60.0) -> None:
-    """Return as soon as ``holds()`` is true; fail after ``seconds``."""
+def wait_until(holds: Callable[[], object], seconds: float = 180.0) -> None:
+    """Return as soon as ``holds()`` is true; fail after ``seconds``, which no machine needs where all is well."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it never came true"

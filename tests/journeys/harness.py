@@ -65,7 +65,7 @@ class Stack:
     def simulator(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Call one of the simulator's admin endpoints."""
         url = f"{self.running.simulator_url}/admin/{path}"
-        return dict(httpx.request(method, url, json=body, timeout=30).raise_for_status().json())
+        return dict(httpx.request(method, url, json=body, timeout=300).raise_for_status().json())
 
     def erase(self, photos: Path, out: Path, *options: str, reuse: bool = False) -> subprocess.Popen[str]:
         """Start ``cleanplate erase`` as its own process; without ``reuse`` it pays for what others had erased, too."""
@@ -159,7 +159,7 @@ def chunks(photos: Sequence[Path], pairs_each: int = 8) -> Iterator[list[tuple[s
         yield [(path.name, path) for one in some for path in (one, one.with_name(f"{one.stem}_mask.png"))]
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 90.0) -> list[dict[str, Any]]:
+def finish(process: subprocess.Popen[str], seconds: float = 300.0) -> list[dict[str, Any]]:
     """Wait for an ``erase`` that must go well; return its lines of JSON."""
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == 0, f"erase ended with {process.returncode}\n{out}\n{err}"

@@ -123,12 +123,12 @@ class Story:
         return True
 
     @contextmanager
-    def deaths_in(self, *windows: str, seconds: float = 90.0) -> Iterator[None]:
+    def deaths_in(self, *windows: str) -> Iterator[None]:
         """Set a trap in each of these windows; after the block, wait until a worker has died in every one."""
         for window in windows:
             (self._stack.traps / window).touch()
         yield
-        wait_until(lambda: not any((self._stack.traps / window).exists() for window in windows), seconds)
+        wait_until(lambda: not any((self._stack.traps / window).exists() for window in windows))
         for window in windows:
             for struck in self._stack.traps.glob(f"{window}.*"):
                 died = struck.lstat().st_ctime  # the instant of the renaming
@@ -163,7 +163,7 @@ class Story:
             keys = connection.execute("SELECT image_key, mask_key, send_image_key, send_mask_key FROM jobs").fetchall()
         return sum(not all((objects / key).exists() for key in row) for row in keys)
 
-    def end(self, seconds: float = 90.0) -> Figures:
+    def end(self, seconds: float = 300.0) -> Figures:
         """Wait for the end of every batch, then hold what came out against what was acknowledged.
 
         Fails when a job is lost or has two results, when more was paid than the policies allow, or when the upstream
@@ -235,7 +235,7 @@ Begin = Callable[..., Story]
 """Begins a story by its name; more are settings of the simulator."""
 
 
-def eventually(call: Callable[[], object], seconds: float = 30.0) -> float:
+def eventually(call: Callable[[], object], seconds: float = 180.0) -> float:
     """Wait until ``call`` is true; return how many seconds that took."""
     began = time.monotonic()
     wait_until(call, seconds)

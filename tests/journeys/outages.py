@@ -1,4 +1,4 @@
-"""Taking a server away from a running stack, and giving it back."""
+"""Taking a server away from a running stack, or letting it stand still, and giving it back."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def redis_away(story: Story) -> Iterator[None]:
         yield
     finally:
         (data / "redis.away").rename(data / "redis.conf")
-        eventually(lambda: redis.answers(story.stack.running.environment["REDIS_URL"]), 60)
+        eventually(lambda: redis.answers(story.stack.running.environment["REDIS_URL"]))
         story.disturb()
 
 
@@ -38,8 +38,18 @@ def postgres_away(story: Story) -> Iterator[None]:
         yield
     finally:
         (running.data_dir / "postgres.away").rename(cluster)
-        eventually(lambda: postgres.answers(running.environment["DATABASE_URL"]), 60)
+        eventually(lambda: postgres.answers(running.environment["DATABASE_URL"]))
         story.disturb()
+
+
+@contextmanager
+def paused(story: Story) -> Iterator[None]:
+    """Let nothing be submitted."""
+    story.stack.rows("UPDATE accounts SET paused_reason = 'manual' RETURNING name")
+    try:
+        yield
+    finally:
+        story.stack.rows("UPDATE accounts SET paused_reason = NULL RETURNING name")
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def module(name: str) -> types.ModuleType:
 @pytest.fixture
 def client(running: Stack, generated: Path) -> Iterator[Any]:  # noqa: ARG001 -- has to be there
     known = module("client").AuthenticatedClient
-    with known(running.running.url, running.running.api_key, follow_redirects=True, timeout=90) as client:
+    with known(running.running.url, running.running.api_key, follow_redirects=True, timeout=300) as client:
         yield client
 
 
@@ -111,7 +111,7 @@ def test_a_batch_goes_its_way_and_is_listed_by_what_became_of_it(client: Any) ->
     def now() -> Any:
         return _call(batches, "get_batch", client, batch.id)
 
-    wait_until(lambda: now().status is models.BatchStatus.COMPLETED, seconds=60)
+    wait_until(lambda: now().status is models.BatchStatus.COMPLETED)
     assert now().counts.succeeded == 3
     page = _call(batches, "list_batch_jobs", client, batch.id, status=models.Status.SUCCEEDED, limit=2)
     assert [job.custom_id for job in page.data] == ["a", "b"]

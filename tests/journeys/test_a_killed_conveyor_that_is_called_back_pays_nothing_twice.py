@@ -15,14 +15,13 @@ REASONS = "SELECT reason, count(*) FROM job_events GROUP BY reason"
 
 
 @pytest.mark.chaos(2)
-@pytest.mark.timeout(300)
 def test_what_was_on_the_wire_is_adopted_by_its_callback(tmp_path: Path) -> None:
     photos, out = pairs(tmp_path / "photos", PHOTOS), tmp_path / "out"
-    hold = {"CLEANPLATE_UNCONFIRMED_HOLD_SECONDS": 20}
-    with stack(tmp_path / "data", slots=SLOTS, latency=3.0, fast=True, called_back=True, **hold) as running:
+    hold = {"CLEANPLATE_UNCONFIRMED_HOLD_SECONDS": 60}
+    with stack(tmp_path / "data", slots=SLOTS, latency=8.0, fast=True, called_back=True, **hold) as running:
         running.faults({"where": "submit", "what": "hang", "after": True, "times": UNANSWERED})
         erase = running.erase(photos, out)
-        wait_until(lambda: running.paid() >= SLOTS, 60)
+        wait_until(lambda: running.paid() >= SLOTS)
         os.kill(running.pid("conveyor"), signal.SIGKILL)
         finish(erase)
         paid, reasons = running.paid(), dict(running.rows(REASONS))

@@ -13,12 +13,12 @@ def test_jobs_in_flight_at_the_stop_are_polled_by_the_next_stack_and_paid_once(t
     data = tmp_path / "data"
     with stack(data) as first:
         batch = _upload(first, photos)
-        wait_until(lambda: first.paid() >= 10, 60)
+        wait_until(lambda: first.paid() >= 10)
         key = first.running.api_key
     with stack(data) as second:
         assert second.running.api_key == key
         with second.client() as client:
-            wait_until(lambda: client.batch(batch).finished_at is not None, 90)
+            wait_until(lambda: client.batch(batch).finished_at is not None)
             jobs = all_jobs(client, batch)
         assert [job.status for job in jobs] == ["succeeded"] * PHOTOS
         assert second.paid() == PHOTOS

@@ -14,7 +14,7 @@ from tests.journeys.oracle import eventually, told
 
 LARGE, SMALL = 5000, 10
 SLOTS = 24
-LATENCY_SECONDS = 3.0
+LATENCY_SECONDS = 8.0
 
 COPIES = text("""
     INSERT INTO jobs (id, tenant_id, batch_id, position, tag, params,

@@ -20,7 +20,6 @@ TOOK = """
 
 @pytest.mark.chaos(19)
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_it_fails_with_its_reason_and_its_slot_is_free(tmp_path: Path, photos: list[Path]) -> None:
     limits = {"CLEANPLATE_UPSTREAM_TIMEOUT_SECONDS": TIMEOUT_SECONDS}
     with stack(tmp_path / "data", slots=SLOTS, fast=True, **limits) as running:

@@ -49,6 +49,6 @@ def test_an_archive_is_quoted_sent_fetched_and_finished_by_a_retry(tmp_path: Pat
 
 
 def ended(process: "subprocess.Popen[str]", code: int) -> str:
-    told, complaints = process.communicate(timeout=90)
+    told, complaints = process.communicate(timeout=300)
     assert process.returncode == code, told + complaints
     return told

@@ -22,7 +22,6 @@ TOO_SOON = """
 
 @pytest.mark.chaos(15)
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_it_gets_what_it_takes_when_it_takes_it(begin: Begin, photos: list[Path]) -> None:
     story = begin("half of all submits limited")
     too_soon, ((before,),) = story.stack.rows(TOO_SOON), story.stack.rows(REFUSALS)

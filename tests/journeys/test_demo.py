@@ -3,7 +3,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 SERVERS = ("DATABASE_URL", "REDIS_URL", "STORAGE_URL", "BFL_API_KEY", "BFL_BASE_URL", "CLEANPLATE_URL")
@@ -19,7 +18,7 @@ def run(tmp_path: Path, *options: str, **env: str) -> "subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=500,
     )
 
 
@@ -29,7 +28,6 @@ def left_running(tmp_path: Path) -> list[str]:
     return [line for line in listed.splitlines() if str(tmp_path) in line]
 
 
-@pytest.mark.timeout(300)
 def test_the_demo_erases_verifies_shows_and_leaves_nothing_running(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
@@ -49,7 +47,6 @@ def test_the_demo_erases_verifies_shows_and_leaves_nothing_running(tmp_path: Pat
     assert list(tmp_path.glob("cleanplate-demo-*")) == []
 
 
-@pytest.mark.timeout(300)
 def test_a_demo_that_cannot_go_on_says_where_and_keeps_its_logs(tmp_path: Path) -> None:
     done = run(tmp_path, "--yes", BFL_API_KEY="not-a-key", BFL_BASE_URL="http://127.0.0.1:1")
     assert done.returncode == 1

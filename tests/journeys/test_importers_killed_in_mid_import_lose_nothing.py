@@ -16,7 +16,6 @@ EACH = 4
 
 
 @pytest.mark.chaos(1, 6)
-@pytest.mark.timeout(600)
 def test_killed_while_they_fetch_they_are_followed_by_others_that_do(
     begin: Begin, photos: list[Path], long: bool
 ) -> None:
@@ -34,7 +33,7 @@ def test_killed_while_they_fetch_they_are_followed_by_others_that_do(
             assert story.kill("importer")
             with redis.Redis.from_url(story.stack.running.environment["REDIS_URL"]) as broker:
                 broker.flushall()
-            wait_until(lambda: not story.counts()["importing"], 60)
+            wait_until(lambda: not story.counts()["importing"])
     figures = story.end()
     assert figures.succeeded == figures.paid == len(few)
 
@@ -47,4 +46,4 @@ def begin_to_import(story: Story, site: web.Site, photos: Sequence[Path]) -> Non
         return Source(url=f"{site.url}/{name}")
 
     story.name([Item(custom_id=one.stem, image=at(one.name), mask=at(f"{one.stem}_mask.png")) for one in photos])
-    wait_until(lambda: len(site.requests) > asked, 30)
+    wait_until(lambda: len(site.requests) > asked)

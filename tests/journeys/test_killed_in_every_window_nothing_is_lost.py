@@ -9,7 +9,6 @@ from tests.journeys.sabotage import CONVEYOR, STORING
 
 
 @pytest.mark.chaos(2, 3)
-@pytest.mark.timeout(900)
 def test_each_window_kills_a_worker_and_all_is_stored(begin: Begin, photos: list[Path], long: bool) -> None:
     story = begin("killed in every window")
     rounds = 4 if long else 1
@@ -19,6 +18,6 @@ def test_each_window_kills_a_worker_and_all_is_stored(begin: Begin, photos: list
             story.upload(some[::2])
         with story.deaths_in(*CONVEYOR):
             story.upload(some[1::2])
-    figures = story.end(300)
+    figures = story.end()
     assert figures.succeeded == len(photos), story.errors()
     assert figures.refused == 0, "slots are counted where a dead worker cannot forget them"

@@ -16,7 +16,6 @@ HANGS = {"where": "submit", "what": "hang", "after": True, "nth": [3]}
 
 @pytest.mark.chaos(18)
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_submit_without_an_answer_is_sent_again_once(tmp_path: Path, photos: list[Path]) -> None:
     with stack(tmp_path / "data", slots=SLOTS, fast=True) as running:
         story = Story(running, "18: a read timeout after the body was sent")
@@ -30,7 +29,6 @@ def test_a_submit_without_an_answer_is_sent_again_once(tmp_path: Path, photos: l
 
 @pytest.mark.chaos(18)
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_connection_that_was_refused_is_tried_again_and_paid_once(tmp_path: Path, photos: list[Path]) -> None:
     with stack(tmp_path / "data", slots=SLOTS, fast=True) as running:
         story = Story(running, "18: connections refused")

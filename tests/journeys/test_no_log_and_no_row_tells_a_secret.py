@@ -45,7 +45,7 @@ def test_keys_secrets_and_signed_addresses_are_in_no_log_and_no_row(
                 {"where": "delivery", "what": "status", "code": 403, "times": 1},
             )
             told = secrets_told(running, photos, receiver.url)
-            running.erase(photos, out).communicate(timeout=90)
+            running.erase(photos, out).communicate(timeout=300)
             wait_until(lambda: len(receiver.requests) > 1)
             told |= {UPSTREAM_KEY, STORE_KEY, running.running.environment["CLEANPLATE_SECRET_KEYS"]}
             rows = everything(running.running.environment["DATABASE_URL"])
@@ -68,7 +68,7 @@ def secrets_told(running: Stack, photos: Path, receiver: str) -> set[str]:
         for chunk in chunks(sorted(path for path in photos.iterdir() if "_mask" not in path.stem)):
             client.add_items(batch.id, chunk)
         client.seal(batch.id)
-        wait_until(lambda: client.batch(batch.id).status == "completed", 60)
+        wait_until(lambda: client.batch(batch.id).status == "completed")
     for key in (made.key, unknown):
         for path in (f"/v1/jobs?token={key}", f"/v1/jobs/{ids.new(ids.Kind.JOB)}?api_key={key}"):
             httpx.get(running.running.url + path, headers={"Authorization": f"Bearer {key}"})

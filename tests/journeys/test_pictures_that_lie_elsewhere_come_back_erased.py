@@ -69,7 +69,7 @@ def test_every_way_in_leads_to_a_result_and_a_redirect_inside_to_none(
             items.append(Item(custom_id="refused", image=Source(url=inside), mask=hidden))
             batch = client.create_batch_of(items, BatchOptions(name="elsewhere"))
             assert [(one.item, one.code) for one in batch.rejected] == [("refused", "url_not_public")]
-            wait_until(lambda: client.batch(batch.id).finished_at is not None, seconds=60)
+            wait_until(lambda: client.batch(batch.id).finished_at is not None)
             jobs = {job.custom_id: job for job in all_jobs(client, batch.id)}
             hidden_job = jobs.pop("hidden")
             assert hidden_job.status is Status.FAILED

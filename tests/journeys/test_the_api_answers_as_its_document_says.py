@@ -5,15 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.journeys.harness import stack
 
 HERE = Path(__file__).parent
 SECONDS = 30
 
 
-@pytest.mark.timeout(180)
 def test_no_call_made_from_the_document_is_answered_in_another_way_than_it_says(tmp_path: Path) -> None:
     with stack(tmp_path / "data", fast=True) as running:
         made = subprocess.run(

@@ -18,7 +18,7 @@ def test_a_folder_that_is_sent_twice_and_a_pair_that_is_sent_ten_times_are_paid_
     folder, first, second, third = (tmp_path / name for name in ("photos", "first", "second", "third"))
     linked(folder, {path.stem: path for path in photos[:PHOTOS]})
     copies = linked(tmp_path / "copies", {f"copy {number}": photos[PHOTOS] for number in range(COPIES)})
-    with stack(tmp_path / "data", slots=4, latency=1.0, fast=True) as running, running.client() as client:
+    with stack(tmp_path / "data", slots=4, latency=2.0, fast=True) as running, running.client() as client:
         told = [finish(running.erase(folder, out, reuse=True))[-1] for out in (first, second)]
         assert [summary["cost_credits"] for summary in told] == [PRICE * PHOTOS, 0.0]
         assert running.paid() == PHOTOS

@@ -14,7 +14,7 @@ COUNT = 30
 def test_a_folder_fills_both_accounts_to_their_caps(tmp_path: Path) -> None:
     photos, out = pairs(tmp_path / "photos", COUNT), tmp_path / "out"
     keys = [part for key in KEYS.values() for part in ("--key", key)]
-    with simulator("--latency", "1.5", "--erase", "fast", *keys) as (upstream, _):
+    with simulator("--latency", "5", "--erase", "fast", *keys) as (upstream, _):
         slots = {f"account-{number}": {"slots": cap} for number, cap in enumerate(CAPS.values(), 1)}
         upstream.admin("POST", "settings", {"accounts": slots})
         given = environment.of_simulator(upstream.urls)

@@ -27,7 +27,7 @@ def test_results_are_stored_while_redis_is_away_and_uploads_taken(
         for some in (photos[half:][part::PARTS] for part in range(PARTS)):
             story.upload(some)
             time.sleep(outage(60) / PARTS)
-        eventually(lambda: story.counts()["succeeded"] == len(photos), 120)
+        eventually(lambda: story.counts()["succeeded"] == len(photos))
     figures = story.end()
     assert figures.succeeded == figures.paid == len(photos)
 
@@ -35,15 +35,15 @@ def test_results_are_stored_while_redis_is_away_and_uploads_taken(
 @pytest.mark.chaos(8)
 @pytest.mark.timeout(1800)
 def test_a_frozen_redis_holds_up_nothing_for_long(
-    begin: Begin, photos: list[Path], outage: Callable[[float], float]
+    begin: Begin, photos: list[Path], outage: Callable[[float], float], promised: Callable[[float], float]
 ) -> None:
     story = begin("redis frozen")
     with frozen(story.stack.pid("redis")):
         story.upload(photos)
-        eventually(lambda: story.paid() == len(photos), 60)
+        eventually(lambda: story.paid() == len(photos))
         time.sleep(outage(60))
     story.disturb()
-    figures = story.end(30)
+    figures = story.end(promised(30))
     assert figures.succeeded == figures.paid == len(photos)
 
 
@@ -56,7 +56,7 @@ def test_a_redis_that_can_write_no_more_ends_no_worker(begin: Begin, photos: lis
     with Redis.from_url(story.stack.running.environment["REDIS_URL"]) as redis:
         redis.config_set("min-replicas-to-write", 1)
         story.upload(photos)
-        eventually(lambda: story.counts()["succeeded"] == len(photos), 120)
+        eventually(lambda: story.counts()["succeeded"] == len(photos))
         redis.config_set("min-replicas-to-write", 0)
     assert [story.stack.pid(name) for name in workers] == pids
     figures = story.end()

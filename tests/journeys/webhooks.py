@@ -29,13 +29,13 @@ class Receivers:
     names: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
 
-    def settle(self, batch_ids: Sequence[str], seconds: float) -> None:
+    def settle(self, batch_ids: Sequence[str]) -> None:
         """Wait until nothing is left to send, then hold what came against what happened and what was sent.
 
         Each event came to each receiver at least once, every time with the same id and body, each verifies by the
         secret alone, and there is one event of each end.
         """
-        eventually(self._is_over, seconds)
+        eventually(self._is_over)
         sent = self._sent()
         jobs = self.story.jobs()
         happened = Counter(
