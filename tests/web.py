@@ -1,6 +1,7 @@
 """A small real HTTP server on 127.0.0.1 for tests: it remembers what it was sent and answers, or not, as it is told."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,14 @@ def serving(answer: Answer) -> Iterator[Site]:
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join()
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """Yield a URL at which every connection is refused; its port is nobody else's meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def says(status: int = 200, body: Any = b"", **headers: str) -> Answer:

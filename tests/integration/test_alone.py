@@ -1,7 +1,6 @@
 """The lock that a worker holds while it is at a job."""
 
-import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from cleanplate import db
 from worker.alone import alone
@@ -9,8 +8,8 @@ from worker.alone import alone
 PREPARED = text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%pg_try_advisory_xact_lock%'")
 
 
-@pytest.mark.usefixtures("database")
-def test_its_connection_goes_back_with_its_prepared_statements_which_a_rollback_would_drop() -> None:
+def test_its_connection_goes_back_with_its_prepared_statements_which_a_rollback_would_drop(database: Engine) -> None:
+    database.dispose()  # others have prepared theirs on its connections
     for _ in range(10):
         with alone("finalize", "job_1") as mine:
             assert mine

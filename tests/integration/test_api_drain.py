@@ -2,9 +2,9 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from cleanplate import db
-from cleanplate.local import commands
+from cleanplate.local import commands, ports
 from cleanplate.models import Job, Listener
 from tests import pictures, rows
 from tests.servers import wait_until
@@ -29,8 +29,7 @@ PAIR = {
 @pytest.fixture
 def server(client: httpx.Client) -> Iterator["subprocess.Popen[bytes]"]:
     """Another server of the same API, which ``client`` asks from now on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = ports.choose()
     command = [sys.executable, *commands.api("127.0.0.1", port)]
     with subprocess.Popen(command, cwd=commands.PACKAGES, env=dict(os.environ)) as process:
         client.base_url = httpx.URL(f"http://127.0.0.1:{port}")
@@ -52,7 +51,8 @@ def test_who_waits_is_answered_as_if_the_time_was_over(
     listener = client.post("/v1/listeners").json()["id"]
     with db.transaction() as tx:
         batch = rows.batch(tx, 1, tenant_id=tenant_id)
-        tx.get_one(Listener, listener).expires_at = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, 9)
+        tx.get_one(Listener, listener).expires_at = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, 50)
+    streams = threading.Event()
 
     def nothing_heard() -> bool:
         answer = client.get(f"/v1/listeners/{listener}/events", params={"wait": 50})
@@ -64,14 +64,16 @@ def test_who_waits_is_answered_as_if_the_time_was_over(
 
     def ends_without_an_end() -> bool:
         with client.stream("GET", f"/v1/batches/{batch}/events") as stream:
-            lines = list(stream.iter_lines())
-        return lines[0].startswith("retry:") and "event: end" not in lines
+            lines = stream.iter_lines()
+            first = next(lines)
+            streams.set()
+            return first.startswith("retry:") and "event: end" not in list(lines)
 
     def all_wait() -> bool:
         left = select(func.extract("epoch", Listener.expires_at - func.now())).where(Listener.id == listener)
         with db.transaction() as tx:
             heard = tx.scalar(left) > 60
-            return heard and tx.scalar(select(func.count()).where(Job.tenant_id == tenant_id)) == 1
+            return streams.is_set() and heard and tx.scalar(select(func.count()).where(Job.tenant_id == tenant_id)) == 1
 
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(one) for one in (nothing_heard, still_queued, ends_without_an_end)]

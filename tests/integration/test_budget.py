@@ -214,7 +214,7 @@ def test_whoever_has_the_batch_locked_is_not_waited_for() -> None:
     cents=st.integers(0, 6000),
     seed=st.integers(0, 2**32),
 )
-@often(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@often(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_eight_conveyors_at_once_never_pay_more_than_the_budget(cents: int, seed: int) -> None:
     _empty()
     limit = max(cents, 1) / 100

@@ -1,7 +1,6 @@
 """A try that fails is repeated by the schedule, whatever the receiver did or asked for."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -57,10 +56,9 @@ def test_a_failed_try_is_repeated_by_the_schedule_until_it_is_used_up(
 
 
 def test_a_receiver_that_refuses_the_connection_is_tried_again() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    delivery_id = delivery(f"http://127.0.0.1:{port}/")
-    tries.make()
+    with web.refusing() as url:
+        delivery_id = delivery(f"{url}/")
+        tries.make()
     assert (row(delivery_id).state, row(delivery_id).last_status) == ("pending", None)
     assert row(delivery_id).last_error == "no answer (ConnectError)"
 

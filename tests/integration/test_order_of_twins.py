@@ -137,7 +137,7 @@ priorities = st.integers(0, 9)
 
 
 @given(st.lists(st.tuples(counts, priorities), min_size=1, max_size=3), st.data())
-@often(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@often(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_the_tags_of_a_line_stay_what_they_are_and_no_twin_comes_later(
     batches: list[tuple[int, int]], data: st.DataObject
 ) -> None:

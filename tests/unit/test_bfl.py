@@ -180,10 +180,8 @@ def test_a_redirect_is_not_followed_so_the_key_goes_no_further() -> None:
 
 
 def test_a_connection_that_is_refused_was_never_made() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(bfl.NeverSentError):
-        asyncio.run(poll(f"http://127.0.0.1:{port}"))
+    with web.refusing() as url, pytest.raises(bfl.NeverSentError):
+        asyncio.run(poll(url))
 
 
 def test_a_host_that_has_no_address_was_never_connected_to() -> None:

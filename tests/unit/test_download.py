@@ -1,5 +1,3 @@
-import socket
-
 import httpx
 import pytest
 
@@ -54,9 +52,8 @@ def test_so_is_one_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_so_is_a_host_that_refuses_the_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert fetch(f"http://127.0.0.1:{port}/x.png") == NotDownloaded("the download broke off (ConnectError)")
+    with web.refusing() as url:
+        assert fetch(f"{url}/x.png") == NotDownloaded("the download broke off (ConnectError)")
 
 
 def test_a_result_without_an_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

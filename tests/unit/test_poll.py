@@ -1,6 +1,5 @@
 import asyncio
 import json
-import socket
 from typing import Any
 
 import aiohttp
@@ -162,9 +161,8 @@ def test_a_poll_that_is_never_answered_tells_nothing(monkeypatch: pytest.MonkeyP
 
 
 def test_a_poll_that_is_refused_tells_nothing() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert isinstance(poll_at(f"http://127.0.0.1:{port}"), NoAnswer)
+    with web.refusing() as url:
+        assert isinstance(poll_at(url), NoAnswer)
 
 
 json_values = st.recursive(

@@ -1,5 +1,4 @@
 import asyncio
-import socket
 from typing import Any
 
 import aiohttp
@@ -122,9 +121,8 @@ def test_any_other_answer_stops_the_account_and_no_redirect_is_followed(status: 
 
 
 def test_a_connection_that_is_refused_is_safe_to_send_again() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    (outcome,) = submit_to(f"http://127.0.0.1:{port}")
+    with web.refusing() as url:
+        (outcome,) = submit_to(url)
     assert isinstance(outcome, NotAccepted)
     assert not outcome.over_limit
 
