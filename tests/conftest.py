@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +18,10 @@ from tests import servers  # noqa: E402 -- what is imported before is not rewrit
 # A property is held against inputs, not against the clock of a busy machine.
 settings.register_profile("cleanplate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cleanplate")
+
+# Without a word from its caller, httpx gives up after 5 s, which a busy machine may need for an answer.
+for phase in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, phase, 100.0)
 
 # A shell that runs us in the background lets us ignore interrupts, and what we start would ignore them, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -112,7 +112,7 @@ def test_a_database_of_another_version_is_not_ready(postgres_url: str, api: Api)
 def test_a_database_that_restarts_is_used_again_at_once(api: Api, client: httpx.Client, postgres_url: str) -> None:
     assert client.get("/v1/jobs").status_code == 200
     with psycopg.connect(postgres_url) as admin:
-        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        query = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s"
         assert admin.execute(query, [make_url(api.database_url).database]).fetchall()
     assert client.get("/v1/jobs").status_code == 200
 
@@ -127,7 +127,7 @@ def test_paths_and_methods_that_are_not_there_are_problems(client: httpx.Client)
 def test_who_asks_whether_a_body_may_be_so_large_is_refused_at_once(api: Api) -> None:
     with api.client() as client:
         address = urlsplit(api.url)
-        with socket.create_connection((address.hostname, address.port), timeout=15) as raw:
+        with socket.create_connection((address.hostname, address.port), timeout=100) as raw:
             head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nAuthorization: {client.headers['authorization']}\r\n"
             head += "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 10000000000\r\n"
             raw.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
@@ -159,7 +159,7 @@ def test_a_client_that_goes_away_leaves_no_trace_in_the_logs(
 ) -> None:
     address = urlsplit(api.url)
     threads = threading.active_count()
-    with socket.create_connection((address.hostname, address.port), timeout=5) as raw:
+    with socket.create_connection((address.hostname, address.port), timeout=100) as raw:
         head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nAuthorization: {client.headers['authorization']}\r\n"
         head += "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n--x\r\n"
         raw.sendall(head.encode())

@@ -89,7 +89,8 @@ def test_without_redis_everybody_passes(client: httpx.Client) -> None:
         assert limit == left > 0
 
 
-def test_a_redis_that_stands_still_holds_up_one_request_and_no_other() -> None:
+def test_a_redis_that_stands_still_holds_up_one_request_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "AWAY_SECONDS", 600.0)
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         counter = limits.Counter(f"redis://127.0.0.1:{frozen.getsockname()[1]}/0")
         assert [counter.count("ten_1") for _ in range(20)] == [None] * 20

@@ -86,7 +86,7 @@ def test_a_file_that_comes_too_slowly_is_given_up(
     monkeypatch.setattr(middleware, "_Body", lambda receive, declared, limit, _: body(receive, declared, limit, 0.2))
     told = asked(client)
     address = urlsplit(told["url"])
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as connection:
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=100) as connection:
         connection.sendall(f"PUT {address.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 408")

@@ -160,12 +160,12 @@ def test_a_task_of_an_account_without_a_key_is_asked_about_with_no_other_and_end
     queue(store, 4, first=5)
     with (
         caplog.at_level(logging.WARNING, "worker.conveyor"),
-        start("w2", "studio", CLEANPLATE_UPSTREAM_TIMEOUT_SECONDS="3"),
+        start("w2", "studio", CLEANPLATE_UPSTREAM_TIMEOUT_SECONDS="10"),
     ):
         wait_until(lambda: states() == {State.READY: 6, State.FAILED: 3})
     with db.transaction() as tx:
         ends = set(tx.execute(select(Job.error_code, Job.error_detail).where(Job.state == State.FAILED)).all())
-    assert ends == {("upstream_timeout", "no end after 3 s (there is no key of account 'archive')")}
+    assert ends == {("upstream_timeout", "no end after 10 s (there is no key of account 'archive')")}
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
         "tasks of account 'archive' cannot be polled: put its key back into BFL_API_KEYS"
     ]

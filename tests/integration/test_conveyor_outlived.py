@@ -65,7 +65,7 @@ def test_connections_to_the_database_that_are_cut_cost_no_answer_and_no_money(
 ) -> None:
     queue(store, 20)
     cut = (
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle'"
     )
     with start():

@@ -59,7 +59,7 @@ def finalized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_submit_without_an_answer_is_sent_again_by_policy_after_the_hold_time() -> None:
-    due, held = unconfirmed(), unconfirmed(due_seconds_ago=-10.0)
+    due, held = unconfirmed(), unconfirmed(due_seconds_ago=-600.0)
     decide("resubmit")
     assert (row(due).state, row(held).state) == ("queued", "unconfirmed")
     with db.transaction() as tx:
@@ -69,7 +69,7 @@ def test_a_submit_without_an_answer_is_sent_again_by_policy_after_the_hold_time(
 
 
 def test_by_the_other_policy_it_fails_and_is_never_paid_twice() -> None:
-    due, held = unconfirmed(), unconfirmed(due_seconds_ago=-10.0)
+    due, held = unconfirmed(), unconfirmed(due_seconds_ago=-600.0)
     decide("fail")
     assert (row(due).state, row(held).state) == ("failed", "unconfirmed")
     assert row(due).error_code == "submit_unconfirmed"
@@ -102,7 +102,7 @@ def called_back(*, due_seconds_ago: float, state: State = State.UNCONFIRMED) -> 
 
 
 def test_a_submit_without_an_answer_that_was_called_back_about_is_adopted_at_once() -> None:
-    called, silent = called_back(due_seconds_ago=-30.0), unconfirmed(due_seconds_ago=-30.0)
+    called, silent = called_back(due_seconds_ago=-600.0), unconfirmed(due_seconds_ago=-600.0)
     with db.transaction() as tx:
         sweep.adopt_called_back(tx)
     assert (row(called).state, row(called).owner, row(silent).state) == ("inflight", None, "unconfirmed")
@@ -144,12 +144,12 @@ def test_a_call_about_an_earlier_submit_does_not_answer_for_the_newest() -> None
 
 def test_results_that_nobody_began_to_store_are_found_oldest_first_and_put_off() -> None:
     fresh, old, aged, unknown = (
-        ready(due_seconds_ago=1.0),
-        ready(due_seconds_ago=20.0),
-        ready(due_seconds_ago=5.0, window_seconds=560.0),
-        ready(due_seconds_ago=3.0, window_seconds=None),
+        ready(due_seconds_ago=1.0, window_seconds=900.0),
+        ready(due_seconds_ago=2000.0, window_seconds=900.0),
+        ready(due_seconds_ago=1000.0, window_seconds=560.0),
+        ready(due_seconds_ago=500.0, window_seconds=None),
     )
-    ready(due_seconds_ago=-5.0)
+    ready(due_seconds_ago=-600.0)
     with passing() as span, db.transaction() as tx:
         assert sweep.forgotten_results(tx, 10) == [(old, False), (aged, True), (unknown, True), (fresh, False)]
     assert row(old).due_at - timedelta(seconds=sweep.RESEND_SECONDS) in span
