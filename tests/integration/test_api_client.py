@@ -15,7 +15,7 @@ from tests.zips import zipped
 @pytest.fixture
 def ours(api: Api, client: httpx.Client) -> Client:
     """Our own client, with the key of ``client``."""
-    return Client(api.url, client.headers["authorization"].removeprefix("Bearer "), patience_seconds=5)
+    return Client(api.url, client.headers["authorization"].removeprefix("Bearer "), patience_seconds=100)
 
 
 def test_our_client_sends_a_batch_in_parts_and_understands_every_answer(ours: Client, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def left() -> list[str]:
 
 def stop(process: "subprocess.Popen[str]", number: signal.Signals = signal.SIGINT) -> None:
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")
     assert left() == []
 
@@ -108,7 +108,7 @@ def test_only_what_is_asked_for_is_shown_and_json_is_for_programs(listen: Listen
 
 def test_the_secret_is_printed_alone_for_configuring_a_service_and_stays(listen: Listen) -> None:
     first, second = listen("--print-secret"), listen()
-    out, err = first.communicate(timeout=60)
+    out, err = first.communicate(timeout=300)
     assert (first.returncode, err) == (0, "")
     assert out.strip() == secret(second)
     stop(second)
@@ -131,5 +131,5 @@ def test_a_listener_that_was_forgotten_is_made_anew(listen: Listen, client: http
 @pytest.mark.parametrize("address", ["ftp://localhost/", "http://", "http://[::1"])
 def test_what_is_no_address_is_a_usage_error(listen: Listen, address: str) -> None:
     process = listen("--forward-to", address)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 2

@@ -26,7 +26,7 @@ INFLIGHT, READY = frozenset({State.INFLIGHT}), frozenset({State.READY})
 
 @pytest.fixture
 def ours(api: Api, client: httpx.Client) -> Iterator[Client]:
-    with Client(api.url, client.headers["authorization"].removeprefix("Bearer "), patience_seconds=5) as made:
+    with Client(api.url, client.headers["authorization"].removeprefix("Bearer "), patience_seconds=100) as made:
         yield made
 
 
@@ -82,7 +82,7 @@ def test_a_batch_is_heard_to_its_end_though_every_line_breaks(
 
     ends = threading.Thread(target=lambda: [store(job_id) for job_id in job_ids])
     with Client(
-        api.url, client.headers["authorization"].removeprefix("Bearer "), transport=Breaking(), patience_seconds=5
+        api.url, client.headers["authorization"].removeprefix("Bearer "), transport=Breaking(), patience_seconds=100
     ) as ours:
         told = ours.events(batch_id)
         ends.start()

@@ -76,7 +76,7 @@ def test_of_a_long_answer_only_the_beginning_is_read(listener: socket.socket) ->
                 connection.sendall(bytes(65536))
                 sent.append(65536)
 
-    with receiver(listener, endless), client(LOOPBACK, timeout_seconds=5) as http:
+    with receiver(listener, endless), client(LOOPBACK, timeout_seconds=100) as http:
         with http.stream("GET", f"http://127.0.0.1:{port_of(listener)}/") as response:
             assert read_limited(response) == bytes(65536)
             assert response.is_closed
@@ -89,7 +89,7 @@ def test_a_body_that_would_unpack_to_more_is_left_packed(listener: socket.socket
     packed = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 6\r\n\r\npacked"
     with (
         receiver(listener, says(packed)),
-        client(LOOPBACK, timeout_seconds=5) as http,
+        client(LOOPBACK, timeout_seconds=100) as http,
         http.stream("GET", f"http://127.0.0.1:{port_of(listener)}/") as response,
     ):
         assert read_limited(response) == b"packed"
@@ -134,7 +134,7 @@ def test_a_certificate_is_held_against_the_name_though_we_dial_the_address(
     with (
         context.wrap_socket(listener, server_side=True) as secure,
         receiver(secure, says(OK)) as received,
-        client(LOOPBACK, timeout_seconds=5, resolve=leads_to("127.0.0.1")) as http,
+        client(LOOPBACK, timeout_seconds=100, resolve=leads_to("127.0.0.1")) as http,
     ):
         assert http.get(f"https://{NAME}:{port}/").text == "ok"
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -150,9 +150,9 @@ def test_ipv6_is_dialled_as_well() -> None:
         pytest.skip("this machine has no IPv6 loopback")
     with listener:
         url = f"http://[::1]:{port_of(listener)}/"
-        with client((), timeout_seconds=5) as http, pytest.raises(ForbiddenAddress):
+        with client((), timeout_seconds=100) as http, pytest.raises(ForbiddenAddress):
             http.get(url)
         assert saw_nobody(listener)
         listener.setblocking(True)
-        with receiver(listener, says(OK)), client((IPv6Network("::1/128"),), timeout_seconds=5) as http:
+        with receiver(listener, says(OK)), client((IPv6Network("::1/128"),), timeout_seconds=100) as http:
             assert http.get(url).text == "ok"

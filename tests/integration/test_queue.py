@@ -21,7 +21,7 @@ def test_a_worker_under_whose_messages_redis_died_can_take_more(tmp_path: Path) 
         consumer = Consumer(channel, [hints], callbacks=[lambda _, message: taken.append(message)], prefetch_count=1)
         consumer.consume()
         connection.Producer().publish("job_1", routing_key=hints.name, exchange="", declare=[hints])
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=100)
         assert not channel.qos.can_consume()
 
     taken[0].ack_log_error(queue.log, connection.connection_errors)
