@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, insert, select
 
-from cleanplate import db
-from cleanplate.models import Delivery, DeliveryAttempt, Worker
+from cleanplate import db, ids
+from cleanplate.models import Delivery, DeliveryAttempt, Listener, ListenerEvent, Worker
 from tests import rows
 from worker import deliveries
 from worker.forget import forget_more
@@ -67,3 +67,17 @@ def test_a_lease_is_forgotten_long_after_it_ended() -> None:
     forget_more()
     with db.transaction() as tx:
         assert set(tx.scalars(select(Worker.id))) == {"alive", "dead"}
+
+
+def test_what_a_listener_has_not_heard_for_a_day_is_forgotten_and_the_rest_is_kept() -> None:
+    with db.transaction() as tx:
+        rows.tenant(tx)
+        tx.add(Listener(id="lsn_1", tenant_id=rows.TENANT, expires_at=func.now() + timedelta(minutes=2)))
+        tx.flush()
+        for hours in (48, 25, 23, 0):
+            made = ids.least(ids.Kind.EVENT, datetime.now(UTC) - timedelta(hours=hours)) + f"7{hours:019}"
+            told = {"event_id": made, "event_type": "webhook.test", "body": str(hours)}
+            tx.add(ListenerEvent(listener_id="lsn_1", **told))
+    assert not forget_more()
+    with db.transaction() as tx:
+        assert set(tx.scalars(select(ListenerEvent.body))) == {"23", "0"}

@@ -13,7 +13,7 @@ import pytest
 from api import deliveries as calls
 from api import receivers
 from cleanplate import endpoints, outbound, outbox, signing
-from worker import deliveries, notify
+from worker import deliveries, forget, lanes, notify
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 FLAT = " ".join(GUIDE.split())
@@ -38,6 +38,8 @@ def test_the_table_of_the_tries_is_the_schedule() -> None:
         f"it should have heard is kept for {outbox.KEPT.days} days",
         f"For {endpoints.OVERLAP.total_seconds() / 3600:g} h every delivery carries two signatures",
         f"{calls.MOST:,} a call",
+        f"a pause of {lanes.FIRST_REST_SECONDS * 1000:g} ms that doubles with each failure in a row",
+        f"not acknowledged for {'a day' if forget.UNHEARD_KEPT == timedelta(days=1) else forget.UNHEARD_KEPT}",
         f"up to {receivers.MOST} endpoints",
     ],
 )
