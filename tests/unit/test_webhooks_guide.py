@@ -39,7 +39,7 @@ def test_the_table_of_the_tries_is_the_schedule() -> None:
         f"For {endpoints.OVERLAP.total_seconds() / 3600:g} h every delivery carries two signatures",
         f"{calls.MOST:,} a call",
         f"a pause of {lanes.FIRST_REST_SECONDS * 1000:g} ms that doubles with each failure in a row",
-        f"not acknowledged for {'a day' if forget.UNHEARD_KEPT == timedelta(days=1) else forget.UNHEARD_KEPT}",
+        f"not acknowledged for {forget.UNHEARD_KEPT.total_seconds() / 3600:g} h",
         f"up to {receivers.MOST} endpoints",
     ],
 )
