@@ -35,6 +35,7 @@ from api import (
 )
 from api.documentation import API
 from api.fingerprint import Fingerprint
+from api.hearing import Hearing
 from api.listening import Switchboard
 from api.middleware import BodyLimit, Envelope
 from cleanplate import logs, settings
@@ -57,6 +58,7 @@ TAGS = [
 ]
 
 PARTS: Final = (
+    callbacks,  # routes are tried one after the other, and none is called as often
     docs,
     batches,
     jobs,
@@ -74,7 +76,6 @@ PARTS: Final = (
     listeners,
     keys,
     upstream,
-    callbacks,
     health,
     metrics,
 )
@@ -101,6 +102,7 @@ def create_app() -> API:
         },
     )
     app.state.switchboard = Switchboard()
+    app.state.hearing = Hearing()
     for part in PARTS:
         app.include_router(part.router)
     app.include_router(uploads.door)

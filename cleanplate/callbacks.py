@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import text
 
 from cleanplate import vault
 from cleanplate.db import Transaction
-from cleanplate.models import Attempt
 
 log = logging.getLogger(__name__)
 
@@ -91,17 +90,32 @@ def _secrets(token: str) -> list[str]:
     return vault.derive(f"callback {token}")
 
 
-def heard(tx: Transaction, token: str, task_id: str) -> bool:
-    """Take in a proven call: keep the task's id and wake the conveyor. Return False when there is no such attempt.
+def heard(tx: Transaction, calls: Mapping[str, str]) -> dict[str, bool]:
+    """Take in proven calls, ids of tasks by the digests of their tokens: keep each id and wake the conveyor.
 
-    Only the first call does anything. What becomes of the job is for its conveyor, or for the sweep when the answer to
-    the submit was lost.
+    Return, for each that the ledger knows, whether it is taken in. One whose row somebody writes just now is not: give
+    it again, for to wait for a row while others are held could be a deadlock. Only the first call of a token does
+    anything. What becomes of the job is for its conveyor, or for the sweep when the answer to the submit was lost.
     """
-    this = Attempt.callback_sha256 == digest(token)
-    known = func.coalesce(Attempt.task_id, task_id)
-    first = update(Attempt).where(this, Attempt.called_at.is_(None)).values(called_at=func.now(), task_id=known)
-    job_id = tx.scalar(first.returning(Attempt.job_id).execution_options(synchronize_session=False))
-    if job_id is None:
-        return tx.scalar(select(Attempt.job_id).where(this)) is not None
-    tx.execute(select(func.pg_notify(CHANNEL, job_id)))
-    return True
+    given = {"digests": list(calls), "task_ids": list(calls.values()), "channel": CHANNEL}
+    return {digest: taken for digest, taken, _ in tx.execute(_HEARD, given)}
+
+
+_HEARD: Final = text(
+    """
+    WITH told AS (
+        SELECT * FROM unnest(CAST(:digests AS text[]), CAST(:task_ids AS text[])) AS told (sha256, task_id)
+    ), known AS (
+        SELECT sha256, called_at IS NOT NULL AS before FROM attempts JOIN told ON callback_sha256 = sha256
+    ), free AS (
+        SELECT job_id, number, sha256, told.task_id FROM attempts JOIN told ON callback_sha256 = sha256
+        WHERE called_at IS NULL FOR NO KEY UPDATE OF attempts SKIP LOCKED
+    ), taken AS (
+        UPDATE attempts SET called_at = now(), task_id = coalesce(attempts.task_id, free.task_id)
+        FROM free WHERE attempts.job_id = free.job_id AND attempts.number = free.number
+        RETURNING free.sha256, free.job_id
+    )
+    SELECT sha256, before OR job_id IS NOT NULL, CASE WHEN job_id IS NOT NULL THEN pg_notify(:channel, job_id) END
+    FROM known LEFT JOIN taken USING (sha256)
+    """
+)

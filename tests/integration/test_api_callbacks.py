@@ -4,11 +4,13 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
 
 import httpx
 import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from cleanplate import callbacks, db
 from cleanplate.callbacks import Callback
@@ -16,6 +18,7 @@ from cleanplate.models import Attempt
 from cleanplate.states import State
 from tests import rows
 from tests.api import Api, problem
+from tests.servers import wait_until
 
 TASK = {"id": "task-1", "status": "Ready", "result": {"sample": "https://evil.example/x.png"}}
 
@@ -113,6 +116,53 @@ def test_a_call_that_comes_again_is_taken_and_does_nothing(
     again = attempt_of(job_id)
     assert (again.called_at, again.task_id) == (first.called_at, "task-1")
     assert heard(notified) == []
+
+
+def test_calls_at_once_are_all_taken_each_with_its_own_task(
+    api: Api, upstream: httpx.Client, notified: psycopg.Connection
+) -> None:
+    asked = [submitted(api, State.UNCONFIRMED) for _ in range(20)]
+    with ThreadPoolExecutor(len(asked)) as callers:
+        answers = [callers.submit(call, upstream, callback, {"id": job_id}) for job_id, callback in asked]
+    assert {answer.result().status_code for answer in answers} == {200}
+    assert [attempt_of(job_id).task_id for job_id, _ in asked] == [job_id for job_id, _ in asked]
+    assert sorted(heard(notified)) == sorted(job_id for job_id, _ in asked)
+
+
+def test_a_call_about_an_attempt_that_is_being_written_waits_for_it_and_holds_up_no_other(
+    api: Api, upstream: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held, waits), (free, goes) = submitted(api), submitted(api)
+    tried: set[str] = set()
+    really = callbacks.heard
+    monkeypatch.setattr(callbacks, "heard", lambda tx, calls: tried.update(calls) or really(tx, calls))
+    with ThreadPoolExecutor(1) as caller, psycopg.connect(api.database_url) as writer:
+        writer.execute("SELECT 1 FROM attempts WHERE job_id = %s FOR UPDATE", [held])
+        answer = caller.submit(call, upstream, waits)
+        wait_until(lambda: waits.sha256 in tried)
+        assert call(upstream, goes).status_code == 200
+        assert attempt_of(free).called_at is not None
+        assert not answer.done()
+        writer.rollback()
+        assert answer.result().status_code == 200
+    assert attempt_of(held).called_at is not None
+
+
+def test_a_call_that_cannot_be_kept_is_to_come_again(
+    api: Api, upstream: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, callback = submitted(api)
+    with monkeypatch.context() as away:
+        away.setattr(callbacks, "heard", lost)
+        answer = call(upstream, callback)
+    problem(answer, 503, "database_unavailable")
+    assert "Retry-After" in answer.headers
+    assert call(upstream, callback).status_code == 200
+    assert attempt_of(job_id).called_at is not None
+
+
+def lost(*_: object) -> NoReturn:
+    raise OperationalError("UPDATE", {}, psycopg.OperationalError("the server closed the connection unexpectedly"))
 
 
 @pytest.mark.parametrize("state", [State.READY, State.SUCCEEDED, State.FAILED])

@@ -47,7 +47,7 @@ def call_back(upstream: Upstream, submit: int = 0, task_id: str = "task-1") -> N
     """Do what the API does with a call that is proven."""
     token = upstream.submits[submit]["webhook_url"].rpartition("/")[2]
     with db.transaction() as tx:
-        assert callbacks.heard(tx, token, task_id)
+        assert callbacks.heard(tx, {callbacks.digest(token): task_id}) == {callbacks.digest(token): True}
 
 
 def listeners() -> set[int]:
