@@ -5,23 +5,28 @@ whose request did not come to its end is open and has what was taken until then.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 
 from api import intake, receivers, remote
 from api.errors import Problem, findings, not_found, shortened, translate
+from api.idempotency import Call, Hold
 from api.intake import Checked, Source, Stored, Upload
-from api.remote import Remote
-from cleanplate import batches, db, holding, ids
+from api.itemwise import Given, NoItem
+from api.leases import Lease
+from api.remote import Elsewhere
+from cleanplate import batches, db, holding, ids, states
 from cleanplate.models import Batch, Job
 from cleanplate.resources import BatchOptions, Rejection
-from cleanplate.states import Hold
 
 PAGE: Final = 50
 """Pairs that are committed at once."""
+PAGE_ELSEWHERE: Final = 500
+"""Items that are committed at once of those whose files lie elsewhere."""
 JOBS_TOLD: Final = 200
 """Jobs that an answer lists; all of them are in the batch's own list."""
 REJECTED_TOLD: Final = 10_000
@@ -35,53 +40,74 @@ class Admitted:
     """What became of a request's items: the first jobs, how many and which there are, and why others are none."""
 
     rejected: list[Rejection]
-    jobs: list[Job] = field(default_factory=list)
+    job_ids: list[str] = field(default_factory=list)
     count: int = 0
     custom_ids: set[str] = field(default_factory=set)
 
 
-Item = Upload | Remote
-Taken = Stored | Remote
+Item = Upload | Given | NoItem
+Taken = Stored | Given
+Place = Source | Elsewhere
 
 
-def page_size(items: Sequence[Item], options: BatchOptions) -> int:
-    """Return how many are committed at once: all if the batch is taken whole or not at all, or they lie elsewhere."""
-    whole = options.atomic or any(isinstance(one, Remote) for one in items)
-    return max(1, len(items)) if whole else PAGE
+def page_size(place: Place, items: Sequence[Item], options: BatchOptions) -> int:
+    """Return how many are committed at once: all if the batch is taken whole or not at all."""
+    if options.atomic:
+        return max(1, len(items))
+    return PAGE_ELSEWHERE if isinstance(place, Elsewhere) else PAGE
 
 
 def pages(
-    source: Source | None, items: Sequence[Item], options: BatchOptions, rejected: list[Rejection]
+    place: Place, items: Sequence[Item], options: BatchOptions, to: Admitted, lease: Lease
 ) -> Generator[Sequence[Taken]]:
-    """Check and store the pairs that are here; yield them page by page, and those that lie elsewhere as they are.
+    """Check and store the pairs that are here, judge items that lie elsewhere, and yield them page by page.
 
-    Why others are not is added to ``rejected``. Raises as :func:`api.intake.take_pages` does.
+    Why others are not is added to what is rejected. Items of which the lease knows that they are done are not yielded,
+    but counted. Raises as :func:`api.intake.take_pages` does.
     """
-    if source is None:
-        if remotes := [one for one in items if isinstance(one, Remote)]:
-            yield remotes
+    size, through = page_size(place, items, options), lease.done
+    if not isinstance(place, Elsewhere):
+        uploads = [one for one in items if isinstance(one, Upload)]
+        yield from intake.take_pages(place, uploads, options.params, to.rejected, size)
         return
-    uploads = [one for one in items if isinstance(one, Upload)]
-    yield from intake.take_pages(source, uploads, options.params, rejected, page_size(items, options))
+    given = [one for one in items if not isinstance(one, Upload)]
+    for start in range(0, len(given), size):
+        found, rejected = place.find(given[start : start + size])
+        to.rejected += rejected
+        before = [one for one in found if one.number < through and one.custom_id not in to.custom_ids]
+        to.rejected += intake.duplicates(before, {one.custom_id for one in before} - {None})
+        to.count += sum(one.custom_id is None and one.number < lease.before for one in before)
+        if left := [one for one in found if one.number >= through]:
+            yield left
 
 
-def check_all(
-    source: Source | None, items: Sequence[Item], options: BatchOptions
-) -> tuple[list[Checked], list[Rejection]]:
-    """Store nothing; return the items that can be worked on, as far as is known, and why others cannot.
+def new(
+    batch_id: str, items: Sequence[Item], but: AbstractSet[str] = frozenset()
+) -> tuple[list[Item], list[Rejection]]:
+    """Return the items but for pairs that the batch has, and the rejections of these if this call did not bring them.
 
-    Of what lies elsewhere no more is known.
+    What lies elsewhere is looked up when it comes to its page.
     """
-    if source is None:
-        return [Checked(one) for one in items], []
-    return intake.check_all(source, [one for one in items if isinstance(one, Upload)], options.params)
+    uploads = [one for one in items if isinstance(one, Upload)]
+    with db.transaction() as tx:
+        known = intake.known(tx, batch_id, uploads)
+    late = intake.duplicates(uploads, known - but)
+    return [one for one in items if not isinstance(one, Upload) or one.custom_id not in known | but], late
 
 
-def check(source: Source | None, items: Sequence[Item], rejected: Sequence[Rejection], options: BatchOptions) -> None:
+def check_all(place: Place, items: Sequence[Item], options: BatchOptions) -> tuple[list[Checked], list[Rejection]]:
+    """Store nothing; return the items that can be worked on, as far as is known, and why others cannot."""
+    if isinstance(place, Elsewhere):
+        found, rejected = place.find([one for one in items if not isinstance(one, Upload)])
+        return [Checked(one) for one in found], rejected
+    return intake.check_all(place, [one for one in items if isinstance(one, Upload)], options.params)
+
+
+def check(place: Place, items: Sequence[Item], rejected: Sequence[Rejection], options: BatchOptions) -> None:
     """Raise :class:`Problem` 422 if the batch is to be taken whole or not at all, and cannot be taken whole."""
     if not options.atomic:
         return
-    ahead = [*rejected, *check_all(source, items, options)[1]]
+    ahead = [*rejected, *check_all(place, items, options)[1]]
     if grave := [one for one in ahead if one.code not in intake.HARMLESS]:
         detail = f"{len(grave)} of the items cannot be worked on, and the batch is to be taken whole or not at all."
         raise Problem(422, "batch_rejected", detail, errors=findings(grave))
@@ -102,7 +128,7 @@ def begin(tx: db.Transaction, tenant_id: str, options: BatchOptions) -> tuple[Ba
         endpoint_id=endpoint_id,
         priority=options.priority,
         total=0,
-        hold=Hold.CANARY if options.canary is not None else None,
+        hold=states.Hold.CANARY if options.canary is not None else None,
         budget_credits=options.budget_credits,
     )
     tx.add(row)
@@ -118,37 +144,51 @@ def insert(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: Batc
         part = taken[start : start + PAGE]
         stored = [one for one in part if isinstance(one, Stored)]
         jobs = intake.insert_jobs(tx, stored, options.params, tenant_id=row.tenant_id, batch=row, reuse=options.reuse)
-        jobs += remote.insert_jobs(tx, [one for one in part if isinstance(one, Remote)], options, row)
-        row.total += len(jobs)
-        to.count += len(jobs)
-        to.custom_ids.update(job.custom_id for job in jobs if job.custom_id is not None)
+        job_ids = [job.id for job in jobs]
+        job_ids += remote.insert_jobs(tx, [one for one in part if isinstance(one, Given)], options, row)
+        row.total += len(job_ids)
+        to.count += len(job_ids)
+        to.custom_ids.update(one.custom_id for one in part if one.custom_id is not None)
         for job in jobs:
             tx.expunge(job)
-        to.jobs += jobs[: JOBS_TOLD - len(to.jobs)]
+        to.job_ids += job_ids[: JOBS_TOLD - len(to.job_ids)]
 
 
-def add(tenant_id: str, batch_id: str, pages: Iterable[Sequence[Taken]], options: BatchOptions, to: Admitted) -> None:
-    """Add pages of items to an open batch, each in a transaction of its own.
+def done(taken: Sequence[Taken], lease: Lease) -> int:
+    """Return how many items of its JSON, if it is JSON, the call is through when it has taken these, too."""
+    return taken[-1].number + 1 if taken and isinstance(taken[-1], Given) else lease.done
+
+
+def add(
+    tenant_id: str,
+    batch_id: str,
+    pages: Iterable[Sequence[Taken]],
+    options: BatchOptions,
+    to: Admitted,
+    call: Call | Hold,
+) -> None:
+    """Add pages of items to an open batch, each in a transaction of its own, but for those that the batch has.
 
     If it is sealed or cancelled meanwhile, the rest is rejected, or raises :class:`Problem` 409 when that is all.
     """
     for taken in pages:
         with db.transaction() as tx:
             row = find(tx, tenant_id, batch_id, lock=True)
-            if (why := closed(row)) and to.count:
+            if why := closed(row):
+                if not to.count:
+                    raise why
                 detail = f"{why.detail} {to.count} of these came before."
                 to.rejected.append(intake.reject("the rest", why.code, detail))
                 return
-            add_page(tx, row, taken, options, to)
+            late = intake.known(tx, row.id, taken)
+            to.rejected += intake.duplicates(taken, late)
+            insert(tx, row, [one for one in taken if one.custom_id not in late], options, to)
+            call.note(tx, row.id, done(taken, call.lease))
 
 
-def add_page(tx: db.Transaction, row: Batch, taken: Sequence[Taken], options: BatchOptions, to: Admitted) -> None:
-    """Add items but for those that the batch has, whose row is locked. Raises :class:`Problem` 409 if it is closed."""
-    if why := closed(row):
-        raise why
-    late = intake.known(tx, row.id, taken)
-    to.rejected += intake.duplicates(taken, late)
-    insert(tx, row, [one for one in taken if one.custom_id not in late], options, to)
+def jobs(told: Admitted) -> Select[Job]:
+    """Return the query for the first jobs, in the order in which they came."""
+    return select(Job).where(Job.id.in_(told.job_ids)).order_by(Job.position)
 
 
 def finish(tx: db.Transaction, batch_id: str, rejected: Sequence[Rejection], *, seal: bool) -> Batch:
@@ -186,22 +226,23 @@ def rejections(rejected: Sequence[Rejection]) -> list[Rejection]:
 
 
 @contextmanager
-def telling(batch_id: str | None) -> Iterator[None]:
+def telling(lease: Lease) -> Iterator[None]:
     """Let what is raised say where the items are that were taken, if there are any."""
     try:
         yield
     except Exception as error:
-        if batch_id is None:
+        if lease.begun is None:
             raise
-        raise interrupted(error, batch_id) from error
+        raise interrupted(error, lease.begun, lease.done) from error
 
 
-def interrupted(error: Exception, batch_id: str) -> Exception:
+def interrupted(error: Exception, batch_id: str, done: int) -> Exception:
     """Return what to raise for a request that ended in the middle: it says where the items are that were taken."""
     told = translate(error)
     if told is None or "batch_id" in told.extra:
         return error
-    detail = f"{told.detail} What was taken is in the batch {batch_id}, which is open: send it the same items again."
+    left = f"send it the items after the first {done}" if done else "send it the same items again"
+    detail = f"{told.detail} What was taken is in the batch {batch_id}: {left} while it is open."
     return Problem(
         told.status,
         told.code,
@@ -209,7 +250,7 @@ def interrupted(error: Exception, batch_id: str) -> Exception:
         title=told.title,
         errors=told.errors,
         headers={**(told.headers or {}), "Location": f"/v1/batches/{batch_id}"},
-        extra={**told.extra, "batch_id": batch_id},
+        extra={**told.extra, "batch_id": batch_id} | ({"items_done": done} if done else {}),
     )
 
 

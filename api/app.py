@@ -23,6 +23,7 @@ from api import (
     idempotency,
     jobs,
     keys,
+    leases,
     listeners,
     metrics,
     release,
@@ -98,7 +99,7 @@ def create_app() -> API:
         exception_handlers={
             HTTPException: errors.answer,
             RequestValidationError: errors.answer,
-            idempotency.Replayed: idempotency.replay,
+            leases.Replayed: idempotency.replay,
         },
     )
     app.state.switchboard = Switchboard()

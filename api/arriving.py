@@ -81,7 +81,7 @@ class Arrival(ABC):
         self._found += self._finder.find()
         if not self._found or not self._hold.extend():
             return False
-        self._batch_id = self._batch_id or self._hold.begun
+        self._batch_id = self._batch_id or self._hold.lease.begun
         found, self._found = self._found[:LOOK_PAIRS], self._found[LOOK_PAIRS:]
         self._take(self._finder, found)
         return True
@@ -92,16 +92,16 @@ class Arrival(ABC):
             with db.transaction() as tx:
                 known = intake.known(tx, self._batch_id, found)
             found = [one for one in found if one.custom_id not in known]
-        with closing(admission.pages(finder.source, found, options, [])) as pages:
+        with closing(admission.pages(finder.place, found, options, Admitted([]), self._hold.lease)) as pages:
             if self._batch_id is None:
                 if not (taken := next(pages, [])):
                     return
                 with db.transaction() as tx:
                     row, _ = admission.begin(tx, self._tenant_id, options)
                     admission.insert(tx, row, taken, options, self.admitted)
-                    self._hold.begin(tx, row.id)
-                self._batch_id = self._hold.begun = row.id
-            admission.add(self._tenant_id, self._batch_id, pages, options, self.admitted)
+                    self._hold.note(tx, row.id, admission.done(taken, self._hold.lease))
+                self._batch_id = row.id
+            admission.add(self._tenant_id, self._batch_id, pages, options, self.admitted, self._hold)
         self._over = bool(self.admitted.rejected)
 
     def _broken_off(self, error: Exception) -> Exception:
@@ -112,7 +112,7 @@ class Arrival(ABC):
                 with suppress(Problem):
                     admission.note_incomplete(tx, made, self.admitted.count)
             self._hold.free(tx)  # with the note: who has read it may send the call again at once
-        return error if self._batch_id is None else admission.interrupted(error, self._batch_id)
+        return error if self._batch_id is None else admission.interrupted(error, self._batch_id, self._hold.lease.done)
 
 
 class NewBatch(Arrival):

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ValidationError
 from sqlalchemy import func, update
 
-from api import admission, examples, idempotency, incoming, intake, quote, receivers, remote
-from api.admission import Admitted, Item
+from api import admission, examples, idempotency, incoming, quote, receivers
+from api.admission import Admitted, Item, Place
 from api.arriving import ArrivingBatch, ArrivingItems, DryRun
 from api.auth import Authenticated, Caller, caller
 from api.bodies import MultipartOrBatch, MultipartOrItems
@@ -18,10 +18,10 @@ from api.documentation import REF, answers, example, file, form, or_json
 from api.errors import Problem, findings, invalid, not_found
 from api.forms import Form
 from api.idempotency import Call, Once
-from api.intake import Source
 from api.itemwise import Sent, SentBatch
 from api.links import BaseUrl
 from api.listing import BatchFilters, JobFilters, cut, of_batch, of_tenant
+from api.remote import Elsewhere
 from cleanplate import batches, db, resources, shown
 from cleanplate.items import NewBatch, NewItems
 from cleanplate.models import Batch
@@ -72,7 +72,7 @@ def create_batch(
 
     With `options` before its files a form's pairs are worked on from the first on while the rest still arrives.
     """
-    with admission.telling(once.begun):
+    with admission.telling(once.lease):
         count = arrived.admitted.count if arrived else 0
         return _create_batch(who, sent, once, response, count, dry_run=dry_run)
 
@@ -83,20 +83,19 @@ def _create_batch(
     options = sent.options if isinstance(sent, SentBatch) else _options(sent)
     if options.webhook_url is not None:
         receivers.check_url(options.webhook_url)
-    source, items, rejected = _find(who.tenant_id, sent, options)
+    place, items, rejected = _find(who.tenant_id, sent, options)
     if dry_run:
         response.status_code = 200
-        good, faulty = admission.check_all(source, items, options)
+        good, faulty = admission.check_all(place, items, options)
         return quote.quote(who.tenant_id, good, [*rejected, *faulty], options)
-    batch_id, secret = once.begun, None
+    batch_id, secret = once.lease.begun, None
     if batch_id is not None:
+        items, _ = admission.new(batch_id, items)
         with db.transaction() as tx:
-            known = intake.known(tx, batch_id, items)
             secret = receivers.untold(tx, batch_id)
-        items = [one for one in items if one.custom_id not in known]
-    admission.check(source, items, rejected, options)
+    admission.check(place, items, rejected, options)
     admitted = Admitted(rejected, count=count)
-    with closing(admission.pages(source, items, options, rejected)) as pages:
+    with closing(admission.pages(place, items, options, admitted, once.lease)) as pages:
         if batch_id is None:
             taken = next(pages, [])
             if options.seal and not taken:
@@ -106,17 +105,16 @@ def _create_batch(
                 row, secret = admission.begin(tx, who.tenant_id, options)
                 batch_id = row.id
                 admission.insert(tx, row, taken, options, admitted)
-                if len(items) <= admission.page_size(items, options):
+                if len(items) <= admission.page_size(place, items, options):
                     row = admission.finish(tx, batch_id, rejected, seal=options.seal)
                     response.headers["Location"] = f"/v1/batches/{batch_id}"
                     return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
-                once.begin(tx, batch_id)
+                once.note(tx, batch_id, admission.done(taken, once.lease))
         response.headers["Location"] = f"/v1/batches/{batch_id}"
-        with admission.telling(batch_id):
-            admission.add(who.tenant_id, batch_id, pages, options, admitted)
-            with db.transaction() as tx:
-                row = admission.finish(tx, batch_id, rejected, seal=options.seal)
-                return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
+        admission.add(who.tenant_id, batch_id, pages, options, admitted, once)
+    with db.transaction() as tx:
+        row = admission.finish(tx, batch_id, rejected, seal=options.seal)
+        return once.keep(tx, batches.resource(tx, row, secret=secret), secret=secret is not None)
 
 
 @router.post(
@@ -130,35 +128,33 @@ def add_batch_items(
 ) -> Accepted:
     """Add items to an unsealed batch. One that the batch has already is refused, so a call may safely be repeated.
 
-    Of JSON that holds only for items with a `custom_id`.
+    Of JSON that holds for items with a `custom_id`, and under an `Idempotency-Key` for all.
     """
+    with admission.telling(once.lease):
+        return _add_items(who, batch_id, sent, arrived.admitted, once, base)
+
+
+def _add_items(who: Caller, batch_id: str, sent: Form | Sent, before: Admitted, once: Call, base: str) -> Accepted:
     if isinstance(sent, Form):
         sent.only(files=incoming.FIELDS, fields=())
     with db.transaction() as tx:
         row = admission.find(tx, who.tenant_id, batch_id)
-        if (why := admission.closed(row)) and not arrived.admitted.count:
+        if (why := admission.closed(row)) and not before.count:
             raise why
         options = BatchOptions(**row.options)
-    source, items, rejected = _find(who.tenant_id, sent, options)
-    admitted = replace(arrived.admitted, rejected=rejected)
-    items = [one for one in items if one.custom_id not in admitted.custom_ids]
+    place, items, rejected = _find(who.tenant_id, sent, options)
+    admitted = replace(before, rejected=rejected)
+    items, late = admission.new(batch_id, items, but=admitted.custom_ids)
+    rejected += late
+    admission.check(place, items, rejected, options)
+    with closing(admission.pages(place, items, options, admitted, once.lease)) as pages:
+        admission.add(who.tenant_id, batch_id, pages, options, admitted, once)
     with db.transaction() as tx:
-        known = intake.known(tx, batch_id, items)
-    rejected += intake.duplicates(items, known)
-    items = [one for one in items if one.custom_id not in known]
-    admission.check(source, items, rejected, options)
-    with closing(admission.pages(source, items, options, rejected)) as pages:
-        if source is not None:
-            admission.add(who.tenant_id, batch_id, pages, options, admitted)
-        with db.transaction() as tx:
-            for taken in pages:  # what lies elsewhere may have no custom_id to know it by: once, with the answer
-                row = admission.find(tx, who.tenant_id, batch_id, lock=True)
-                admission.add_page(tx, row, taken, options, admitted)
-            batch = batches.resource(tx, admission.finish(tx, batch_id, rejected, seal=False))
-            jobs = [shown.job(job, base) for job in admitted.jobs]
-            told = admission.rejections(rejected)
-            answer = Accepted(accepted=jobs, accepted_count=admitted.count, rejected=told, batch=batch)
-            return once.keep(tx, answer)
+        batch = batches.resource(tx, admission.finish(tx, batch_id, rejected, seal=False))
+        jobs = [shown.job(job, base) for job in tx.scalars(admission.jobs(admitted))]
+        told = admission.rejections(rejected)
+        answer = Accepted(accepted=jobs, accepted_count=admitted.count, rejected=told, batch=batch)
+        return once.keep(tx, answer)
 
 
 @router.post("/{batch_id}/seal", responses=example(200, "The batch.", examples.BATCH) | answers(403, 404))
@@ -210,11 +206,6 @@ def _options(sent: Form) -> BatchOptions:
         raise invalid(error, "/options") from None
 
 
-def _find(
-    tenant_id: str, sent: Form | Sent, options: BatchOptions
-) -> tuple[Source | None, Sequence[Item], list[Rejection]]:
-    """Return where the bytes are, if they came, the items, and why others are none."""
-    if isinstance(sent, Form):
-        return incoming.find(sent, options)
-    with db.transaction() as tx:
-        return None, *remote.find(tx, tenant_id, sent.items)
+def _find(tenant_id: str, sent: Form | Sent, options: BatchOptions) -> tuple[Place, Sequence[Item], list[Rejection]]:
+    """Return where the items are, what they are, and why others are none."""
+    return incoming.find(sent, options) if isinstance(sent, Form) else (Elsewhere(tenant_id), sent.items, [])

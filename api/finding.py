@@ -18,9 +18,9 @@ from cleanplate.resources import BatchOptions
 
 
 class Finder(ABC):
-    """``source`` is where the bytes of what was found are."""
+    """``place`` is where the bytes of what was found are."""
 
-    source: Source
+    place: Source
 
     def __init__(self, form: Form, options: BatchOptions) -> None:
         self.options = options
@@ -45,7 +45,7 @@ class AmongFiles(Finder):
 
     def __init__(self, form: Form, options: BatchOptions) -> None:
         super().__init__(form, options)
-        self.source = form
+        self.place = form
         self._pairs = pairs.Pairs(options.mask_suffix)
         self._seen = 0
 
@@ -64,14 +64,14 @@ class InArchive(Finder):
         super().__init__(form, options)
         self._file = form.files[0]
         read = partial(form.part, self._file)
-        self.source: Archive = Archive([], {}, read)
+        self.place: Archive = Archive([], {}, read)
         self._beginning = Beginning(read, members.limits(), settings.get().max_file_bytes)
         self._pairs: pairs.Pairs | _Rows | None = None if options.manifest else pairs.Pairs(options.mask_suffix)
         self._found: list[Upload] = []
 
     def find(self) -> list[Upload]:
         here = min(self._file.size, self._form.size - self._file.offset)
-        files = self.source.add(self._beginning.find(here))
+        files = self.place.add(self._beginning.find(here))
         if self._pairs is None and (real := [file for file in files if not names.is_junk(names.clean(file.name))]):
             self._pairs = self._by_manifest(real[0])
         if self._pairs is None:
@@ -83,7 +83,7 @@ class InArchive(Finder):
     def _by_manifest(self, first: File) -> "_Rows | None":
         if incoming.is_manifest(first):
             try:
-                rows = incoming.read_rows(self.source, first)
+                rows = incoming.read_rows(self.place, first)
             except Problem:  # which is raised once more when all has come
                 rows = []
             return _Rows(rows, incoming.Names(incoming.folder_of(first), self.options.mask_suffix), self.options)
@@ -93,7 +93,7 @@ class InArchive(Finder):
     def check(self) -> None:
         whole = members.open_archive(self._form, self._form.one(ARCHIVE))
         for file in (file for one in self._found for file in (one.image, one.mask)):
-            if self.source.said(file) != whole.said(file):
+            if self.place.said(file) != whole.said(file):
                 raise rejected(
                     "damaged", f"Its directory does not say the same of {names.clean(file.name)} as it does."
                 )

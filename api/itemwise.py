@@ -30,17 +30,33 @@ S = TypeVar("S", bound="Sent")
 
 @dataclass(frozen=True, slots=True)
 class NoItem:
-    """What came in the place of an item, by what is wrong with it."""
+    """What came as the item of this number, from 0, by what is wrong with it."""
 
+    number: int
     detail: str
+
+    @property
+    def name(self) -> str:
+        """What to call it in an answer."""
+        return f"items/{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
     """An item without its metadata, which are kept as the JSON that they came as: so they take a part of the memory."""
 
+    number: int
     item: Item
     metadata: bytes
+
+    @property
+    def custom_id(self) -> str | None:
+        return self.item.custom_id
+
+    @property
+    def name(self) -> str:
+        """What to call it in an answer."""
+        return self.custom_id or f"items/{self.number}"
 
 
 class Sent(BaseModel):
@@ -96,17 +112,17 @@ def _items(reader: "_Reader") -> Iterator[Given | NoItem]:
             detail = f"more than {ITEMS_MOST} items"
             found = Finding(pointer="#/items", code="too_long", detail=detail)
             raise Problem(422, "validation_failed", f"#/items: {detail}", errors=[found])
-        yield _item(raw)
+        yield _item(number, raw)
 
 
-def _item(raw: bytes) -> Given | NoItem:
+def _item(number: int, raw: bytes) -> Given | NoItem:
     try:
         item = Item.model_validate_json(raw)
     except ValidationError as error:
         words = (f"{'/'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:3])
-        return NoItem("; ".join(words))
+        return NoItem(number, "; ".join(words))
     metadata, item.metadata = to_json(item.metadata), {}
-    return Given(item, metadata)
+    return Given(number, item, metadata)
 
 
 class _Reader:

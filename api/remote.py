@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic_core import from_json
 from sqlalchemy import Text, any_, func, insert, literal, select, update
@@ -11,9 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from api.errors import Problem
 from api.itemwise import Given, NoItem
-from cleanplate import buckets, ids, inputs, outbound, settings
-from cleanplate.db import Transaction
-from cleanplate.items import Item, Source
+from cleanplate import buckets, db, ids, inputs, outbound, settings
+from cleanplate.items import Source
 from cleanplate.models import Batch, Job, JobEvent, Upload
 from cleanplate.resources import BatchOptions, Rejection
 from cleanplate.states import State
@@ -23,61 +22,42 @@ ITEMS_BYTES = 16 << 20
 UPLOAD_KEPT = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """An item that can be imported, as far as it can be known here."""
+class Elsewhere:
+    """What is known here of items whose files lie elsewhere. Of two with one ``custom_id`` only the first can be taken.
 
-    item: Item
-    name: str
-    metadata: bytes
-    """As JSON."""
+    The same item may be asked for more than once.
+    """
 
-    @property
-    def custom_id(self) -> str | None:
-        return self.item.custom_id
+    def __init__(self, tenant_id: str) -> None:
+        self._tenant_id = tenant_id
+        self._first: dict[str, int] = {}
 
-    @property
-    def uploads(self) -> AbstractSet[str]:
-        """The uploads that it names."""
-        return {source.upload_id for source in self.item.sources.values() if source.upload_id is not None}
+    def find(self, items: Sequence[Given | NoItem]) -> tuple[list[Given], list[Rejection]]:
+        """Return those that can be imported, as far as is known, and why others cannot. Uploads are kept for longer."""
+        found: list[Given] = []
+        rejected: list[Rejection] = []
+        for one in items:
+            if isinstance(one, NoItem):
+                rejected.append(Rejection(item=one.name, code="validation_failed", detail=one.detail))
+                continue
+            try:
+                self._check(one)
+                found.append(one)
+            except (outbound.ForbiddenUrl, Problem) as refusal:
+                rejected.append(Rejection(item=one.name, code=refusal.code, detail=refusal.detail))
+        kept = _keep_uploads(self._tenant_id, {id_ for one in found for id_ in _uploads(one)})
+        detail = "there is no such upload, or it has expired"
+        lost = [one for one in found if not _uploads(one) <= kept]
+        rejected += [Rejection(item=one.name, code="upload_not_found", detail=detail) for one in lost]
+        return [one for one in found if _uploads(one) <= kept], rejected
 
-
-def find(tx: Transaction, tenant_id: str, items: Sequence[Given | NoItem]) -> tuple[list[Remote], list[Rejection]]:
-    """Return the items that can be imported, as far as is known, and why others cannot. Uploads are kept for longer."""
-    found, rejected = _read(items)
-    uploads = _keep_uploads(tx, tenant_id, {id_ for one in found for id_ in one.uploads})
-    detail = "there is no such upload, or it has expired"
-    lost = [one for one in found if not one.uploads <= uploads]
-    rejected += [Rejection(item=one.name, code="upload_not_found", detail=detail) for one in lost]
-    return [one for one in found if one.uploads <= uploads], rejected
-
-
-def _read(items: Sequence[Given | NoItem]) -> tuple[list[Remote], list[Rejection]]:
-    taken: list[Remote] = []
-    rejected: list[Rejection] = []
-    seen: set[str | None] = set()
-    for number, given in enumerate(items):
-        name = f"items/{number}"
-        if isinstance(given, NoItem):
-            rejected.append(Rejection(item=name, code="validation_failed", detail=given.detail))
-            continue
-        item = given.item
-        name = item.custom_id or name
-        try:
-            _check(item, seen)
-        except (outbound.ForbiddenUrl, Problem) as refusal:
-            rejected.append(Rejection(item=name, code=refusal.code, detail=refusal.detail))
-        else:
-            seen.add(item.custom_id)
-            taken.append(Remote(item, name, given.metadata))
-    return taken, rejected
-
-
-def _check(item: Item, seen: AbstractSet[str | None]) -> None:
-    if item.custom_id is not None and item.custom_id in seen:
-        raise Problem(422, "repeated_custom_id", "An item before it has the same custom_id.")
-    for source in item.sources.values():
-        _check_source(source)
+    def _check(self, one: Given) -> None:
+        if one.custom_id is not None and self._first.get(one.custom_id, one.number) != one.number:
+            raise Problem(422, "repeated_custom_id", "An item before it has the same custom_id.")
+        for source in one.item.sources.values():
+            _check_source(source)
+        if one.custom_id is not None:
+            self._first[one.custom_id] = one.number
 
 
 def _check_source(source: Source) -> None:
@@ -94,40 +74,48 @@ def _check_source(source: Source) -> None:
             raise Problem(422, "s3_not_allowed", "The operator has not allowed to read objects from there.")
 
 
-def _keep_uploads(tx: Transaction, tenant_id: str, asked: AbstractSet[str]) -> set[str]:
+def _uploads(one: Given) -> set[str]:
+    return {source.upload_id for source in one.item.sources.values() if source.upload_id is not None}
+
+
+def _keep_uploads(tenant_id: str, asked: AbstractSet[str]) -> set[str]:
+    if not asked:
+        return set()
     ids_ = literal(sorted(asked), ARRAY(Text()))  # one parameter, however many there are
     mine = (Upload.id == any_(ids_), Upload.tenant_id == tenant_id, Upload.expires_at > func.now())
     locked = select(Upload.id).where(*mine).order_by(Upload.id).with_for_update()  # in order, or two would wait in turn
     kept = update(Upload).where(Upload.id.in_(locked)).values(expires_at=func.now() + UPLOAD_KEPT)
-    return set(tx.scalars(kept.returning(Upload.id).execution_options(synchronize_session=False))) if asked else set()
+    with db.transaction() as tx:
+        return set(tx.scalars(kept.returning(Upload.id).execution_options(synchronize_session=False)))
 
 
-def insert_jobs(tx: Transaction, remotes: Sequence[Remote], options: BatchOptions, batch: Batch) -> list[Job]:
-    """Write the jobs, to be imported; the caller holds the lock of ``batch``'s row, whose total it has to raise."""
+def insert_jobs(tx: db.Transaction, items: Sequence[Given], options: BatchOptions, batch: Batch) -> list[str]:
+    """Write the jobs, to be imported; return their ids.
+
+    The caller holds the lock of ``batch``'s row, whose total it has to raise.
+    """
     now = tx.scalar(select(func.now()))  # as a value: rows with an expression in them are inserted one by one
+    rows = [_row(one, options, batch, position, now) for position, one in enumerate(items, batch.total)]
     told = {"state": State.IMPORTING, "reason": "accepted: to be imported"}
-    rows = [_row(one, options, batch, position, now) for position, one in enumerate(remotes, batch.total)]
-    tx.add_all(rows)
-    tx.flush()
     if rows:
-        tx.execute(insert(JobEvent), [{"job_id": row.id, **told} for row in rows])
-    return rows
+        tx.execute(insert(Job), rows)
+        tx.execute(insert(JobEvent), [{"job_id": row["id"], **told} for row in rows])
+    return [row["id"] for row in rows]
 
 
-def _row(one: Remote, options: BatchOptions, batch: Batch, position: int, now: datetime | None) -> Job:
+def _row(one: Given, options: BatchOptions, batch: Batch, position: int, now: datetime | None) -> dict[str, Any]:
     job_id = ids.new(ids.Kind.JOB)
-    item = one.item
-    return Job(
-        id=job_id,
-        tenant_id=batch.tenant_id,
-        batch_id=batch.id,
-        position=position,
-        custom_id=item.custom_id,
-        meta=from_json(one.metadata),
-        params=options.params.model_dump() | item.params.model_dump(exclude_unset=True),
+    return {
+        "id": job_id,
+        "tenant_id": batch.tenant_id,
+        "batch_id": batch.id,
+        "position": position,
+        "custom_id": one.custom_id,
+        "meta": from_json(one.metadata),
+        "params": options.params.model_dump() | one.item.params.model_dump(exclude_unset=True),
         **inputs.keys(job_id),
-        sources={name: source.model_dump(exclude_none=True) for name, source in item.sources.items()},
-        reuse=options.reuse,
-        state=State.IMPORTING,
-        due_at=now,
-    )
+        "sources": {name: source.model_dump(exclude_none=True) for name, source in one.item.sources.items()},
+        "reuse": options.reuse,
+        "state": State.IMPORTING,
+        "due_at": now,
+    }

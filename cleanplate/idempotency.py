@@ -26,7 +26,8 @@ class IdempotencyKey(Base):
     headers: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY)
     body: Mapped[str | None]
     sealed: Mapped[bool] = mapped_column(server_default=text("false"))
-    begun: Mapped[str | None]  # the batch that it is creating, in several transactions
+    begun: Mapped[str | None]  # the batch to which it brings items, in several transactions
+    done: Mapped[int] = mapped_column(server_default="0")  # how many items of its JSON are jobs, or were refused
     subject_id: Mapped[str | None]  # of the batch or job that the answer tells of
 
     __table_args__ = (

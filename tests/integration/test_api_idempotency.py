@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select, update
 
-from api import idempotency, intake, receivers
+from api import idempotency, intake, leases, receivers
 from cleanplate import db
 from cleanplate.idempotency import KEPT, IdempotencyKey
 from tests import pictures
@@ -161,7 +161,7 @@ def test_the_key_of_a_process_that_died_is_free_when_its_lease_has_ended(
     key = fresh()
     with monkeypatch.context() as patch:
         patch.setattr(receivers, "one_off", lambda *_: 1 / 0)
-        patch.setattr(idempotency, "_free", lambda *_: None)  # the dead free nothing
+        patch.setattr(leases, "free", lambda *_: None)  # the dead free nothing
         assert send_batch(client, key, webhook_url="https://example.com/").status_code == 500
     problem(send_batch(client, key, webhook_url="https://example.com/"), 409, "idempotency_in_progress")
     problem(send_batch(client, key, OTHER), 422, "idempotency_mismatch")
@@ -177,7 +177,7 @@ def test_of_two_that_run_at_once_only_the_first_to_commit_has_done_anything(
 ) -> None:
     """The lease has ended while the first still runs: it is slow, and not dead."""
     key = fresh()
-    monkeypatch.setattr(idempotency, "LEASE", timedelta(0))
+    monkeypatch.setattr(leases, "LEASE", timedelta(0))
     take = intake.take_pages
     overtaken: list[httpx.Response] = []
 

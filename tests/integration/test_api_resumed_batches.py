@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from api import admission, idempotency
+from api import admission, leases
 from cleanplate import db, vault
 from cleanplate.idempotency import IdempotencyKey
 from cleanplate.models import Endpoint
@@ -46,7 +46,7 @@ def test_it_is_the_same_batch_and_no_item_is_in_it_twice(
     with monkeypatch.context() as patch:
         patch.setattr(admission, "add", away)
         if died:
-            patch.setattr(idempotency, "_free", lambda *_: None)  # the dead free nothing
+            patch.setattr(leases, "free", lambda *_: None)  # the dead free nothing
         batch_id = problem(send(client, key), 503, "store_unavailable")["batch_id"]
     if died:
         problem(send(client, key), 409, "idempotency_in_progress")
