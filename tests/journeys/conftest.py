@@ -29,15 +29,6 @@ def outage(pytestconfig: pytest.Config, long: bool) -> Callable[[float], float]:
     return lambda seconds: (away or seconds) if long else 0.0
 
 
-@pytest.fixture
-def promised(long: bool) -> Callable[[float], float]:
-    """Return how many seconds may pass where a promise gives so many.
-
-    Three times as many in the short form, which is told on machines that have other tests to run meanwhile.
-    """
-    return lambda seconds: seconds if long else 3 * seconds
-
-
 @pytest.fixture(scope="session")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two conveyors whose clocks are 20 minutes apart, both wrong: only the database's counts, in every story."""

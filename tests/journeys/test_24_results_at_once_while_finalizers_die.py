@@ -1,6 +1,5 @@
 """Every slot is done at once, and finalizers die over it, or one picture kills whoever touches it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,12 @@ SLOTS = 24
 
 
 @pytest.mark.chaos(14)
-def test_all_are_stored_within_a_minute(begin: Begin, photos: list[Path], promised: Callable[[float], float]) -> None:
+def test_all_are_stored_within_a_minute(begin: Begin, photos: list[Path]) -> None:
     story = begin("24 results at once, finalizers die", latency=2.0, spread=0.0)
     with story.deaths_in("downloaded", "put", "before-succeeded"):
         story.upload(photos[:SLOTS])
     story.kill("finalizer")
-    figures = story.end(promised(60))
+    figures = story.end(60)
     assert figures.succeeded == figures.paid == SLOTS
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,11 @@ DRAIN_SECONDS = 30.0
 
 
 @pytest.mark.chaos(5, 28)
-def test_every_worker_ends_in_time_and_hands_its_jobs_over(
-    begin: Begin, photos: list[Path], long: bool, promised: Callable[[float], float]
-) -> None:
+def test_every_worker_ends_in_time_and_hands_its_jobs_over(begin: Begin, photos: list[Path], long: bool) -> None:
     story = begin("rolling restart, clocks 20 minutes apart", latency=2.0)
     story.upload(photos)
     for _ in range(3 if long else 1):
-        assert max(_restart(story, worker) for worker in WORKERS) <= promised(DRAIN_SECONDS)
+        assert max(_restart(story, worker) for worker in WORKERS) <= DRAIN_SECONDS
     figures = story.end()
     assert figures.succeeded == figures.paid == len(photos)
     assert not [reason for reason in story.reasons() if "died" in reason or reason == "lease ended"]

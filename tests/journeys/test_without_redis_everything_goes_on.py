@@ -35,7 +35,7 @@ def test_results_are_stored_while_redis_is_away_and_uploads_taken(
 @pytest.mark.chaos(8)
 @pytest.mark.timeout(1800)
 def test_a_frozen_redis_holds_up_nothing_for_long(
-    begin: Begin, photos: list[Path], outage: Callable[[float], float], promised: Callable[[float], float]
+    begin: Begin, photos: list[Path], outage: Callable[[float], float]
 ) -> None:
     story = begin("redis frozen")
     with frozen(story.stack.pid("redis")):
@@ -43,7 +43,7 @@ def test_a_frozen_redis_holds_up_nothing_for_long(
         eventually(lambda: story.paid() == len(photos))
         time.sleep(outage(60))
     story.disturb()
-    figures = story.end(promised(30))
+    figures = story.end(30)
     assert figures.succeeded == figures.paid == len(photos)
 
 
