@@ -14,8 +14,8 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine, delete, make_url
 
 import worker.store
-from api import arriving
-from cleanplate import accounts, db, queue, settings, tenants
+from api import arriving, cancel, deletion, release
+from cleanplate import accounts, db, holding, queue, settings, tenants
 from cleanplate.models import Base
 from cleanplate.storage import Store, open_store
 from tests import web
@@ -135,6 +135,12 @@ def quick_conveyor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def shut_gates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the gates of paused accounts shut until the test opens them."""
+    monkeypatch.setattr(accounts, "PROBE_SECONDS", 3600.0)
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty directory store."""
     made = open_store((tmp_path / "objects").as_uri())
@@ -174,8 +180,11 @@ def api(postgres_url: str, migrated_url: str, tmp_path_factory: pytest.TempPathF
             CLEANPLATE_MAX_REQUEST_FILES="60",
             CLEANPLATE_BODY_TIMEOUT_SECONDS="600",  # some hold theirs back until they have seen something
         ),
+        pytest.MonkeyPatch.context() as patch,
         serving() as address,
     ):
+        for calls, seconds in ((cancel, "REQUEST"), (deletion, "REQUEST"), (release, "REQUEST"), (holding, "AT_ONCE")):
+            patch.setattr(calls, f"{seconds}_SECONDS", 600.0)  # nothing is left to the sweep: there is none
         yield Api(address, url, objects)
 
 

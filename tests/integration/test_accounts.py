@@ -16,7 +16,7 @@ from tests.slots import account, claimed, named
 from tests.threads import at_once
 from worker import capacity
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = pytest.mark.usefixtures("database", "shut_gates")
 
 CAPS = {"big": 4, "small": 2}
 SENDING = frozenset({State.SENDING})

@@ -56,6 +56,7 @@ def test_a_slot_more_is_allowed_for_each_latency_that_passes_until_the_cap() -> 
 def test_an_upstream_whose_latency_is_not_known_regrows_each_second() -> None:
     with_account(cap=4, allowed=2)
     with db.transaction() as tx:
+        tx.execute(update(Account).values(allowed_at=func.now()))
         assert not capacity.keep_up(tx, {})
         tx.execute(update(Account).values(allowed_at=func.now() - timedelta(seconds=2)))
         assert capacity.keep_up(tx, {})

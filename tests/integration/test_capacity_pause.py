@@ -17,7 +17,7 @@ from tests.slots import account, claimed, take, with_account
 from tests.threads import at_once
 from worker import capacity
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = pytest.mark.usefixtures("database", "shut_gates")
 CREDITS = ("credits", "out of credits (402)")
 
 

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
@@ -103,14 +104,15 @@ def test_what_the_dead_were_trying_is_due_at_once_and_what_is_ones_own_is_not() 
     assert due() == {mine, others}
 
 
-def test_the_next_notifier_makes_the_tries_of_one_that_was_killed() -> None:
+def test_the_next_notifier_makes_the_tries_of_one_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "LEASE", timedelta(hours=1))
     with web.serving(web.says(204)) as site:
         endpoint = delivery(site.url)
         begin(endpoint)  # and whoever began it is no more
         working = Notifier(on_death=pytest.fail)
         working.start()
         try:
-            wait_until(lambda: site.requests, deliveries.LEASE.total_seconds() / 2)
+            wait_until(lambda: site.requests)
         finally:
             working.end()
 

@@ -17,7 +17,7 @@ def test_connections_that_were_ended_in_the_pool_are_replaced_before_they_are_us
         ended = {pid(one), pid(other)}
     with database.connect() as killer:
         for number in ended:
-            assert killer.scalar(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": number})
+            assert killer.scalar(text("SELECT pg_terminate_backend(:pid, 60000)"), {"pid": number})
     with engine.connect() as one, engine.connect() as other:
         assert not {pid(one), pid(other)} & ended
     engine.dispose()

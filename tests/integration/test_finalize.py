@@ -191,9 +191,10 @@ def test_a_worker_whose_machine_dies_lets_go_of_the_job(shop: Workshop) -> None:
             assert (first, second) == (True, False)
             with db.engine().connect() as connection:
                 idle = (
-                    "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' ORDER BY xact_start LIMIT 1"
+                    "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' "
+                    "AND datname = current_database() ORDER BY xact_start LIMIT 1"
                 )
-                died = connection.execute(text(f"SELECT pg_terminate_backend(({idle}), 10000)"))
+                died = connection.execute(text(f"SELECT pg_terminate_backend(({idle}), 60000)"))
                 assert died.scalar()
             finalize.finalize(job_id)
 

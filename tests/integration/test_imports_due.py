@@ -16,6 +16,11 @@ from worker.sweep import Sweeper
 pytestmark = pytest.mark.usefixtures("database")
 
 
+@pytest.fixture(autouse=True)
+def _hinted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "RESEND_SECONDS", 3600.0)
+
+
 def waiting(**columns: Any) -> str:
     with db.transaction() as tx:
         return rows.job(tx, State.IMPORTING, due_at=func.now(), **columns)

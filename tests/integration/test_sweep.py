@@ -47,6 +47,11 @@ def decide(policy: str, max_submits: int = 3) -> None:
         sweep.decide_unconfirmed(tx, policy, max_submits)
 
 
+@pytest.fixture(autouse=True)
+def _hinted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "RESEND_SECONDS", 3600.0)
+
+
 @pytest.fixture
 def finalized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The jobs that the sweeping worker finalized itself."""
