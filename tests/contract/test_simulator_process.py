@@ -40,7 +40,7 @@ def test_a_signal_ends_it_at_once_with_tasks_in_flight_and_clients_waiting(numbe
             client.sendall(b"GET /v1/credits HTTP/1.1\r\nHost: x\r\nx-key: simulator\r\n\r\n")
             upstream.admin("GET", "faults")
             process.send_signal(number)
-            assert process.wait(60) == 0
+            assert process.wait(300) == 0
 
 
 def test_results_are_files_and_leave_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_results_are_files_and_leave_with_it(tmp_path: Path, monkeypatch: pytest
         upstream.admin("POST", "clock", {"advance": 606})
         wait_until(lambda: not list(folder.iterdir()))
         process.terminate()
-        process.wait(60)
+        process.wait(300)
     assert not list(tmp_path.iterdir())
 
 
@@ -65,7 +65,7 @@ def test_with_a_state_dir_tasks_and_what_was_paid_outlive_a_kill(tmp_path: Path,
         upstream.finished(done)
         pending = upstream.accepted()
         process.kill()
-        process.wait(60)
+        process.wait(300)
     with simulator(*flags) as (upstream, _):
         stats = upstream.stats()
         assert (stats["paid"], stats["accounts"]["account-1"]["credits"]) == (3, 85)

@@ -33,7 +33,7 @@ class Gate:
             late = self._left < 0
         if late and self._error:
             raise self._error
-        assert not late or self.open.wait(30)
+        assert not late or self.open.wait(300)
         return self._take(*given)
 
 

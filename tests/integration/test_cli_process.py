@@ -32,7 +32,7 @@ class Served(FakeApi):
     def _hold(self, request: httpx.Request) -> None:
         if self.hold and request.url.path.endswith(self.hold):
             self.reached.set()
-            self.let_go.wait(30)
+            self.let_go.wait(300)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def start(api: Served, photos: Path, **given: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, env=env, text=True, **pipes)
 
 
-def finish(process: "subprocess.Popen[str]", seconds: float = 30) -> tuple[int, str, str]:
+def finish(process: "subprocess.Popen[str]", seconds: float = 300) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
 
@@ -102,9 +102,9 @@ def test_a_signal_ends_it_at_once_whatever_it_waits_for_and_the_next_run_goes_on
 ) -> None:
     api.hold = path
     process = start(api, photos)
-    assert api.reached.wait(30)
+    assert api.reached.wait(300)
     process.send_signal(number)
-    code, _, err = finish(process, 5)
+    code, _, err = finish(process, 50)
     assert code == 130
     assert err.count("resume with: ") == 1
     assert "Traceback" not in err
@@ -118,7 +118,7 @@ def test_a_signal_ends_it_at_once_whatever_it_waits_for_and_the_next_run_goes_on
 def test_a_kill_costs_nothing_but_the_time(api: Served, photos: Path) -> None:
     api.hold = "/items"
     process = start(api, photos)
-    assert api.reached.wait(30)
+    assert api.reached.wait(300)
     process.kill()
     finish(process)
     api.hold = ""

@@ -150,7 +150,7 @@ def test_up_prints_one_line_when_it_is_ready_and_a_signal_stops_all_of_it(
         assert ready == f"cleanplate is ready at http://127.0.0.1:{port}, API key in {tmp_path}/api-key\n"
         pids = remembered(tmp_path)
         process.send_signal(number)
-        rest, messages = process.communicate(timeout=30)
+        rest, messages = process.communicate(timeout=300)
     assert process.returncode == 0
     assert rest == ""
     assert messages.splitlines() == ["cleanplate: stopping; Ctrl-C again stops at once"]
@@ -160,7 +160,7 @@ def test_up_prints_one_line_when_it_is_ready_and_a_signal_stops_all_of_it(
 
 def test_a_second_up_on_the_same_data_directory_says_who_has_it(tmp_path: Path) -> None:
     with Supervisor(tmp_path), up(tmp_path, ports.choose()) as second:
-        _, messages = second.communicate(timeout=30)
+        _, messages = second.communicate(timeout=300)
     assert second.returncode == 1
     assert messages.startswith(f"cleanplate: another cleanplate (pid {os.getpid()}) uses {tmp_path}; stop it")
     assert messages.count("\n") == 1

@@ -30,8 +30,8 @@ from cleanplate.local.service import Service
 from cleanplate.local.supervisor import Supervisor
 with Supervisor(pathlib.Path(sys.argv[1])) as supervisor:
     supervisor.start(Service("fake", [sys.executable, "-c", sys.argv[2]], {}, stop_timeout_seconds=float(sys.argv[3])))
-    print(supervisor.pid("fake"), flush=True)
     try:
+        print(supervisor.pid("fake"), flush=True)
         sys.stdin.read()
     except KeyboardInterrupt:
         pass
