@@ -18,7 +18,7 @@ from tests.servers import wait_until
 from tests.upstream import Upstream, carrying, queue
 from worker import conveyor, latency, session, sweep
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = pytest.mark.usefixtures("database", "quick_conveyor")
 
 PUBLIC_URL = "https://cleanplate.example"
 
@@ -28,8 +28,6 @@ def _only_calls(monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None])
     """Nobody polls within an hour, unless he is called."""
     configure(CLEANPLATE_SECRET_KEYS=Fernet.generate_key().decode())
     monkeypatch.setattr(latency, "STEP_MOST", 3600.0)
-    monkeypatch.setattr(conveyor, "RESCUE_SECONDS", 0.1)
-    monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(session, "AWAY_SECONDS", 0.05)
 
 
@@ -110,9 +108,8 @@ def test_a_submit_whose_answer_was_lost_is_adopted_and_nothing_is_sent_again(
 
 
 def test_a_call_that_came_while_its_conveyor_was_dead_is_heeded_by_the_next(
-    upstream: Upstream, store: Store, start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, store: Store, start: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(conveyor, "LEASE_SECONDS", 1.0)
     with start("w1") as kill:
         (job_id,) = queue(store)
         wait_until(lambda: state(job_id) is State.INFLIGHT)

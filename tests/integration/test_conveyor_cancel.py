@@ -18,16 +18,10 @@ from tests.servers import wait_until
 from tests.upstream import Upstream, queue
 from worker import conveyor
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = pytest.mark.usefixtures("database", "quick_conveyor")
 
 ABANDON, FINISH = InFlight.ABANDON, InFlight.FINISH
 LONG = 10**6
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conveyor, "RESCUE_SECONDS", 0.1)
-    monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
 
 
 def states() -> Counter[State]:
@@ -161,10 +155,8 @@ def test_an_abandoned_task_keeps_its_slot_until_the_upstream_has_ended_it_and_is
 
 
 def test_an_abandoned_task_of_a_conveyor_that_died_is_adopted_and_ends(
-    upstream: Upstream, store: Store, start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, store: Store, start: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(conveyor, "LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(conveyor, "HEARTBEAT_SECONDS", 0.1)
     upstream.polls = LONG
     (job_id,) = queue(store)
     with start("w1") as kill:
