@@ -4,6 +4,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.s3 import make_bucket, s3_environment, s3_server
 from tests.servers import fresh_database, wait_until
 from tests.stores import BUCKET
 from tests.upstream import Upstream, carrying
-from worker import conveyor
+from worker import conveyor, deliveries
 from worker.sweep import Sweeper
 
 Hints = list[tuple[str, str]]
@@ -132,6 +133,12 @@ def quick_conveyor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conveyor, "RESCUE_SECONDS", 0.1)
     monkeypatch.setattr(conveyor, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.3)
+
+
+@pytest.fixture
+def long_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no try of a webhook be taken for one whose notifier died."""
+    monkeypatch.setattr(deliveries, "LEASE", timedelta(hours=1))
 
 
 @pytest.fixture

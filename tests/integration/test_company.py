@@ -4,7 +4,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
@@ -20,7 +19,7 @@ from worker.notifier import Notifier
 
 SECONDS = 60.0
 
-pytestmark = pytest.mark.usefixtures("database", "_soon")
+pytestmark = pytest.mark.usefixtures("database", "_soon", "long_tries")
 
 
 @pytest.fixture
@@ -104,8 +103,7 @@ def test_what_the_dead_were_trying_is_due_at_once_and_what_is_ones_own_is_not() 
     assert due() == {mine, others}
 
 
-def test_the_next_notifier_makes_the_tries_of_one_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries, "LEASE", timedelta(hours=1))
+def test_the_next_notifier_makes_the_tries_of_one_that_was_killed() -> None:
     with web.serving(web.says(204)) as site:
         endpoint = delivery(site.url)
         begin(endpoint)  # and whoever began it is no more

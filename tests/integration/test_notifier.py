@@ -20,7 +20,7 @@ from worker import deliveries, notifier, notify
 from worker.lanes import FIRST_REST_SECONDS, OF_ENDPOINT
 from worker.notifier import Notifier
 
-pytestmark = pytest.mark.usefixtures("database", "loopback_receivers")
+pytestmark = pytest.mark.usefixtures("database", "loopback_receivers", "long_tries")
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def test_while_receivers_hang_the_others_hear_and_each_that_hangs_is_asked_for_l
     async def answer(request: Any) -> Any:
         if request.path.startswith("/hangs"):
             hanging.append(request.path)
-            await asyncio.to_thread(released.wait, 60)
+            await asyncio.to_thread(released.wait, 300)
         return await web.says(200)(request)
 
     with web.serving(answer) as site, running():
@@ -179,7 +179,7 @@ def test_told_to_end_it_waits_for_the_answers_under_way_and_begins_nothing_new()
 
     async def answer(request: Any) -> Any:
         asked.set()
-        await asyncio.to_thread(go.wait, 60)
+        await asyncio.to_thread(go.wait, 300)
         return await web.says(200)(request)
 
     with web.serving(answer) as site:

@@ -24,6 +24,9 @@ ENDPOINTS = "/v1/webhook-endpoints"
 SECONDS = 60.0
 
 
+pytestmark = pytest.mark.usefixtures("long_tries")
+
+
 @pytest.fixture
 def receiver(configure: Callable[..., None]) -> Iterator[web.Site]:
     configure(CLEANPLATE_ALLOW_PRIVATE_NETWORKS="127.0.0.0/8")
