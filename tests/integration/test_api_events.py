@@ -183,7 +183,7 @@ def test_hundreds_listen_and_neither_threads_nor_connections_run_out_and_all_han
     threads = threading.active_count()
     with ExitStack() as lines:
         limits = httpx.Limits(max_connections=None)
-        crowd = lines.enter_context(httpx.Client(base_url=api.url, headers=client.headers, limits=limits, timeout=30))
+        crowd = lines.enter_context(httpx.Client(base_url=api.url, headers=client.headers, limits=limits, timeout=300))
         ears = [heard(lines.enter_context(listen(crowd, batch_id))) for _ in range(200)]
         assert {next(ear)[0] for ear in ears} == {"counts"}
         assert threading.active_count() - threads <= listening.READERS + 40
@@ -258,7 +258,7 @@ def test_one_that_does_not_is_answered_as_it_is(client: httpx.Client) -> None:
 
 def test_many_wait_and_the_others_are_served(api: Api, client: httpx.Client) -> None:
     limits = httpx.Limits(max_connections=None)
-    with httpx.Client(base_url=api.url, headers=client.headers, limits=limits, timeout=60) as crowd:
+    with httpx.Client(base_url=api.url, headers=client.headers, limits=limits, timeout=300) as crowd:
         answers: list[int] = []
         callers = [
             threading.Thread(target=lambda: answers.append(crowd.post("/v1/jobs?wait=60", files=PAIR).status_code))
