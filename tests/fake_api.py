@@ -118,7 +118,7 @@ class FakeApi(httpx.BaseTransport):
                 times = {"paused_at": None, "latency_seconds": 4.0}
                 pause = {"paused": False, "paused_reason": None, "paused_detail": None}
                 one = {"account": "default", **counts, **times, **pause}
-                body = {**one, "workers": 1, "accounts": [one], **self.upstream}
+                body = {**one, "workers": 1, "accounts": [{**one, **self.upstream}], **self.upstream}
         return httpx.Response(200, json=body) if body else problem(404, "not_found")
 
     def _create(self, options: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from cleanplate.resources import Batch, Held
+from cleanplate.resources import Batch, Held, Upstream
 
 WORDS: Final[dict[Held, str]] = {
     "canary": "the canary is done: look at it, then `cleanplate release {id}` lets the rest go",
@@ -26,3 +26,13 @@ def stands_still(batch: Batch) -> bool:
 def words(batch: Batch) -> str:
     """Return what a person should know of a batch that is held."""
     return WORDS[batch.held].format(id=batch.id) if batch.held else ""
+
+
+def pauses(upstream: Upstream) -> str:
+    """Return why nothing is submitted, of several accounts each under its name."""
+    named = len(upstream.accounts) > 1
+    return "; ".join(
+        f"{account.account + ': ' if named else ''}{account.paused_reason}: {account.paused_detail}"
+        for account in upstream.accounts
+        if account.paused
+    )

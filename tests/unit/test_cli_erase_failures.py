@@ -113,3 +113,19 @@ def test_an_upstream_without_credits_ends_the_run_once_nothing_moves(erase: Any,
     api.finish = lambda _: True
     assert erase().exit_code == 0
     assert sorted(api.uploaded) == ["a", "b", "deep/c"]
+
+
+def test_of_several_accounts_each_tells_why_it_is_paused_and_one_without_credits_ends_the_run(
+    erase: Any, api: FakeApi
+) -> None:
+    def account(name: str, reason: str) -> dict[str, Any]:
+        slots = {"slots": 12, "slots_allowed": 12, "slots_used": 0, "latency_seconds": None}
+        pause = {"paused": True, "paused_reason": reason, "paused_detail": f"no {reason}", "paused_at": None}
+        return {"account": name, **slots, **pause}
+
+    accounts = [account("archive", "access"), account("default", "credits")]
+    api.upstream = {**accounts[0], "accounts": accounts}
+    api.finish = lambda _: False
+    result = erase()
+    assert result.exit_code == 4
+    assert "cleanplate: archive: access: no access; default: credits: no credits (what is left waits" in result.stderr
