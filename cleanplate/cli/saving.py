@@ -45,6 +45,9 @@ def save(client: Client, manifest: Manifest, line: ItemLine, job: Job) -> ItemLi
             client.download(job, path)
         except AuthError:
             raise
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a write does not know its file
+            raise
         except (ApiError, UnusableAnswerError) as error:
             return line.model_copy(update={"error": Fault(code="download_failed", detail=str(error))})
     content = wanted.model_copy(update={"mtime_ns": path.stat().st_mtime_ns})

@@ -1,5 +1,6 @@
 """Results are never saved over a file that is somebody else's, or that somebody has changed."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,18 @@ def test_what_a_killed_run_saved_and_did_not_write_down_is_known_as_its_own(
     assert erase("--dilate", "20").exit_code == 0
     newest = max((job for job in api.jobs.values() if job["custom_id"] == "a"), key=lambda job: job["id"])
     assert (tmp_path / "out" / "a.png").read_bytes() == result_of(newest)
+
+
+def test_a_disk_that_is_full_is_told_with_the_file_that_has_no_room(
+    erase: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(client: Client, job: Any, path: Path) -> None:
+        if job.custom_id == "b":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        download(client, job, path)
+
+    download = Client.download
+    monkeypatch.setattr(Client, "download", full)
+    result = erase()
+    assert result.exit_code == 1
+    assert f"cleanplate: {tmp_path / 'out' / 'b.png'}: No space left on device (what was saved stays" in result.stderr
