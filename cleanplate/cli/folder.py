@@ -45,17 +45,21 @@ class Folder:
         megabytes = sum(map(self._photos.bytes, plan.send)) / 1e6
         credits_ = len(plan.send) * settings.get().cost_credits
         send = f"{len(plan.send)} to send ({megabytes:.1f} MB, about {credits_:g} credits)"
+        unreadable = f", {len(plan.unreadable)} that cannot be read" if plan.unreadable else ""
         return (
             f"{len(self._photos.pairs)} pairs: {send}, {len(plan.follow)} on their way, "
-            f"{len(plan.fetch)} to download again, {len(plan.done)} done, {len(plan.failed)} failed"
+            f"{len(plan.fetch)} to download again, {len(plan.done)} done, {len(plan.failed)} failed{unreadable}"
         )
 
     def start(self, run: Run, client: Client, manifest: Manifest, report: Report) -> None:
         """Sort the pairs by what is known of them, and send those that are left."""
         plan = self._plan(manifest)
         self._check(plan, manifest)
-        for line in plan.done + plan.failed:
+        for line in plan.done + plan.failed + plan.unreadable:
             report.item(line, earlier=True)
+        if plan.unreadable:
+            heading = f"{len(plan.unreadable)} cannot be read:"
+            self._progress.say(listed(heading, [described(line) for line in plan.unreadable]))
         if plan.failed:
             heading = f"{len(plan.failed)} failed in an earlier run (--retry-failed sends them again):"
             self._progress.say(listed(heading, [described(line) for line in plan.failed]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cleanplate.cli import manifest
-from cleanplate.cli.manifest import ItemLine
+from cleanplate.cli.manifest import Content, Fault, ItemLine
 from cleanplate.pairing import Pair, pair
 from cleanplate.resources import Params, Rejection
 from cleanplate.states import Status
@@ -74,9 +74,10 @@ def _sendable(file: str) -> bool:
 
 @dataclass
 class Plan:
-    """Pairs to send; items that are on their way, whose result is to be fetched again, and that are settled."""
+    """Pairs to send, and that cannot be read; items on their way, to be fetched again, and that are settled."""
 
     send: list[Pair] = field(default_factory=list)
+    unreadable: list[ItemLine] = field(default_factory=list)
     follow: list[ItemLine] = field(default_factory=list)
     fetch: list[ItemLine] = field(default_factory=list)
     done: list[ItemLine] = field(default_factory=list)
@@ -93,7 +94,11 @@ def make(photos: Photos, out: Path, items: Mapping[str, ItemLine], params: Param
     for pair_ in photos.pairs:
         line = items.get(pair_.name)
         if line is None or line.params != params or not _unchanged(photos, pair_, line):
-            plan.send.append(pair_)
+            fault = _fault(photos, pair_)
+            if fault is None:
+                plan.send.append(pair_)
+            else:
+                plan.unreadable.append(unread(pair_, params, fault))
         elif line.status is Status.QUEUED:
             plan.follow.append(line)
         elif line.status is Status.SUCCEEDED:
@@ -112,3 +117,21 @@ def make(photos: Photos, out: Path, items: Mapping[str, ItemLine], params: Param
 def _unchanged(photos: Photos, pair_: Pair, line: ItemLine) -> bool:
     image, mask = photos.paths(pair_)
     return line.image.is_still_in(image) and line.mask.is_still_in(mask)
+
+
+def _fault(photos: Photos, pair_: Pair) -> OSError | None:
+    """Find out, before there is a batch, whether there will be anything to send."""
+    try:
+        for path in photos.paths(pair_):
+            path.open("rb").close()
+    except OSError as error:
+        return error
+    return None
+
+
+def unread(pair_: Pair, params: Params, error: OSError, batch_id: str = "") -> ItemLine:
+    """Return the item that a pair is of which a file cannot be read; it belongs to no batch, or to one in vain."""
+    fault = Fault(code="unreadable", detail=f"{error.filename}: {error.strerror}")
+    gone = Content(sha256="", bytes=0)
+    known = {"status": Status.FAILED, "error": fault}
+    return ItemLine(name=pair_.name, batch_id=batch_id, params=params, image=gone, mask=gone, **known)

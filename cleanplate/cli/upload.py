@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 
 from cleanplate.cli.manifest import Content, Fault, ItemLine, Manifest
-from cleanplate.cli.plan import Photos
+from cleanplate.cli.plan import Photos, unread
 from cleanplate.client import Client
 from cleanplate.client_errors import ApiError, AuthError, CreditsError, NotFoundError
 from cleanplate.pairing import Pair
@@ -73,9 +73,7 @@ class Uploader:
             try:
                 contents = Content.of(image), Content.of(mask)
             except OSError as error:
-                gone = Content(sha256="", bytes=0)
-                fault = Fault(code="unreadable", detail=f"{error.filename}: {error.strerror}")
-                refused.append(self._line(pair, (gone, gone), fault))
+                refused.append(unread(pair, self._batch.options.params, error, self._batch.id))
             else:
                 lines[pair.name] = self._line(pair, contents)
         self._manifest.write(*lines.values())
@@ -115,15 +113,13 @@ class Uploader:
             pair.name + suffix + PurePosixPath(pair.mask).suffix,
         )
 
-    def _line(self, pair: Pair, contents: tuple[Content, Content], fault: Fault | None = None) -> ItemLine:
+    def _line(self, pair: Pair, contents: tuple[Content, Content]) -> ItemLine:
         return ItemLine(
             name=pair.name,
             batch_id=self._batch.id,
             params=self._batch.options.params,
             image=contents[0],
             mask=contents[1],
-            status=Status.FAILED if fault else Status.QUEUED,
-            error=fault,
         )
 
 

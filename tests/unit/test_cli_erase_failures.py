@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cli_runs import saved, told
+from tests.cli_runs import add, saved, told
 from tests.fake_api import FakeApi, problem
 
 
@@ -129,3 +129,28 @@ def test_of_several_accounts_each_tells_why_it_is_paused_and_one_without_credits
     result = erase()
     assert result.exit_code == 4
     assert "cleanplate: archive: access: no access; default: credits: no credits (what is left waits" in result.stderr
+
+
+def test_what_cannot_be_read_fails_in_every_run_and_makes_no_batch(erase: Any, api: FakeApi, photos: Path) -> None:
+    erase()
+    batches = set(api.batches)
+    add(photos, "d")
+    (photos / "d.jpg").unlink()
+    (photos / "d.jpg").symlink_to(photos / "gone.jpg")
+    assert erase("--dry-run").stdout.endswith("3 done, 0 failed, 1 that cannot be read\n")
+    for _ in range(2):
+        result = erase("--json")
+        assert (result.exit_code, told(result)[0]["d"]["error"]["code"]) == (1, "unreadable")
+        assert f"d: unreadable: {photos / 'd.jpg'}: No such file or directory" in result.stderr
+    assert set(api.batches) == batches
+
+
+def test_a_photo_that_goes_while_others_are_sent_fails_alone(erase: Any, api: FakeApi, photos: Path) -> None:
+    def lose(request: httpx.Request) -> None:
+        if request.url.path == "/v1/batches":
+            (photos / "b.jpg").unlink()
+
+    api.after = lose
+    result = erase("--json")
+    items, summary = told(result)
+    assert (result.exit_code, summary["succeeded"], items["b"]["error"]["code"]) == (1, 2, "unreadable")
