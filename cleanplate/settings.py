@@ -7,9 +7,9 @@ variable that its alias names. Secrets are ``SecretStr``: printing settings neve
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cleanplate import access, buckets
@@ -19,6 +19,11 @@ Hosts = Annotated[tuple[str, ...], NoDecode]
 Places = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
+BEGINNINGS: Final = {
+    "database_url": ("postgresql://", "postgres://"),
+    "redis_url": ("redis://", "rediss://"),
+    "storage_url": ("s3://", "file:///"),
+}
 
 
 class SettingsError(Exception):
@@ -193,6 +198,14 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database_url", "redis_url", "storage_url")
+    @classmethod
+    def _is_an_address_of_its_kind(cls, value: str, info: ValidationInfo) -> str:
+        beginnings = BEGINNINGS[str(info.field_name)]
+        if not value.startswith(beginnings):
+            raise ValueError(f"does not begin with {' or '.join(beginnings)}")
         return value
 
     @model_validator(mode="after")

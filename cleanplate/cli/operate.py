@@ -8,11 +8,13 @@ import typer
 
 def migrate() -> None:
     """Bring the database's schema up to date and make the bucket, where they are not there yet."""
-    from cleanplate import db, settings
-    from cleanplate.storage import open_store
+    from cleanplate.preparing import NotReadyError, prepare
 
-    db.migrate()
-    open_store(settings.get().storage_url).prepare()
+    try:
+        prepare()
+    except NotReadyError as error:
+        typer.echo(f"cleanplate: {error}", err=True)
+        raise typer.Exit(1) from None
     typer.echo("the database is at the newest schema, and the object store is there", err=True)
 
 

@@ -3,14 +3,16 @@
 import sys
 from pathlib import Path
 
-from cleanplate import db, settings, tenants
+from cleanplate import db, tenants
 from cleanplate.local.files import write_private
-from cleanplate.storage import open_store
+from cleanplate.preparing import NotReadyError, prepare
 
 
 def main() -> None:
-    db.migrate()
-    open_store(settings.get().storage_url).prepare()
+    try:
+        prepare()
+    except NotReadyError as error:
+        sys.exit(str(error))
     _ensure_key(Path(sys.argv[1]))
 
 

@@ -113,10 +113,15 @@ def test_the_secret_key_outlives_a_stop_and_only_its_owner_may_read_it(tmp_path:
 def test_a_database_that_cannot_be_prepared_says_where_to_look(tmp_path: Path) -> None:
     nowhere = f"postgresql://127.0.0.1:{ports.choose()}/nothing"
     with (
-        pytest.raises(ServiceFailedError, match=rf"the object store ended with status 1; its log is {tmp_path}"),
+        pytest.raises(
+            ServiceFailedError, match=rf"the object store ended with status 1; its log is {tmp_path}"
+        ) as told,
         run(tmp_path, **GIVEN | {"DATABASE_URL": nowhere}),
     ):
         pass
+    last = str(told.value).splitlines()[-1]
+    assert last.startswith("the database of DATABASE_URL cannot be used: ")
+    assert "Connection refused" in last
 
 
 def test_an_api_of_the_users_own_where_up_was_called_is_not_taken_for_ours(
