@@ -33,7 +33,9 @@ def fetch(store: Store, source: Mapping[str, str]) -> Fetched:
             case _:
                 found = _joined(store.stream(f"uploads/{source['upload_id']}"), limit + 1)
     except ObjectMissing as missing:
-        return Rejected(ErrorCode.INPUT_MISSING, f"there is no {missing}")
+        upload = source.get("upload_id")
+        why = f"nothing was put to the upload {upload}" if upload else f"there is no {missing}"
+        return Rejected(ErrorCode.INPUT_MISSING, why)
     if isinstance(found, bytes) and len(found) > limit:
         return Rejected(ErrorCode.INPUT_INVALID, f"file_too_large: it has more than {limit} bytes")
     return found

@@ -80,7 +80,7 @@ def _server(what: str, wheel: str, here: Settings, field: str, variable: str, *p
 def _place(url: str) -> str:
     """Return a URL without user, password and query."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _api(url: str | None) -> Iterator[Finding]:

@@ -131,7 +131,7 @@ def test_what_is_larger_than_a_file_may_be_is_read_no_further(site: web.Site) ->
 
 
 def test_an_upload_to_which_nothing_was_put_is_missing() -> None:
-    refused(imported({"upload_id": "upl_2"}), "input_missing", "the image: there is no uploads/upl_2")
+    refused(imported({"upload_id": "upl_2"}), "input_missing", "the image: nothing was put to the upload upl_2")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])

@@ -126,4 +126,4 @@ def test_urls_are_shown_without_their_secrets(api: FakeApi, monkeypatch: pytest.
     settings.get.cache_clear()
     result = doctor()
     assert "hunter2" not in result.output
-    assert "postgresql://db.test/clean, by DATABASE_URL" in result.stdout
+    assert "postgresql://db.test:5432/clean, by DATABASE_URL" in result.stdout
