@@ -1,4 +1,4 @@
-"""When all that is left of a batch waits for a person, and what that person can do."""
+"""When what is left of a batch does not go on, why, and what a person can do."""
 
 from typing import Final
 
@@ -26,6 +26,13 @@ def stands_still(batch: Batch) -> bool:
 def words(batch: Batch) -> str:
     """Return what a person should know of a batch that is held."""
     return WORDS[batch.held].format(id=batch.id) if batch.held else ""
+
+
+def in_the_way(upstream: Upstream) -> str | None:
+    """Return why nothing is submitted now, or None when something is."""
+    if upstream.paused:
+        return f"the upstream is paused ({pauses(upstream)})"
+    return None if upstream.workers else "nothing is submitted: no conveyor is alive (`cleanplate doctor` says more)"
 
 
 def pauses(upstream: Upstream) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from queue import Empty
 
 from cleanplate.cli.follow import Follower
-from cleanplate.cli.held import HeldError, pauses, stands_still, words
+from cleanplate.cli.held import HeldError, in_the_way, pauses, stands_still, words
 from cleanplate.cli.manifest import BatchLine, Content, Fault, ItemLine, Manifest
 from cleanplate.cli.pool import Done, Pool
 from cleanplate.cli.progress import Progress, Standing
@@ -225,7 +225,7 @@ class Run:
             return
         self._upstream_due = now + UPSTREAM_EVERY_SECONDS
         upstream = self._client.upstream()
-        self._progress.note(f"the upstream is paused ({pauses(upstream)})" if upstream.paused else None)
+        self._progress.note(in_the_way(upstream))
         empty = upstream.paused and any(account.paused_reason == "credits" for account in upstream.accounts)
         moves = not empty or upstream.slots_used or self._uploads.left or self._downloads.left
         if moves or self._still is None or self._still[0] != self._settled:

@@ -154,3 +154,16 @@ def test_a_photo_that_goes_while_others_are_sent_fails_alone(erase: Any, api: Fa
     result = erase("--json")
     items, summary = told(result)
     assert (result.exit_code, summary["succeeded"], items["b"]["error"]["code"]) == (1, 2, "unreadable")
+
+
+def test_a_server_without_a_conveyor_is_told_while_it_is_waited_for(erase: Any, api: FakeApi) -> None:
+    api.upstream, api.finish = {"workers": 0}, lambda _: False
+
+    def come(request: httpx.Request) -> None:
+        if request.url.path.endswith("/upstream"):
+            api.upstream, api.finish = {}, lambda _: True
+
+    api.after = come
+    result = erase()
+    assert result.exit_code == 0
+    assert "nothing is submitted: no conveyor is alive (`cleanplate doctor` says more)\n" in result.stderr
