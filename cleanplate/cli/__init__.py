@@ -11,7 +11,7 @@ from cleanplate.cli.cancel import cancel
 from cleanplate.cli.demo.command import demo
 from cleanplate.cli.doctor import doctor
 from cleanplate.cli.erase import erase
-from cleanplate.cli.exits import Code
+from cleanplate.cli.exits import CODES, Code
 from cleanplate.cli.listen import listen
 from cleanplate.cli.operate import healthcheck, migrate
 from cleanplate.cli.release import release
@@ -28,7 +28,7 @@ main = typer.Typer(
     pretty_exceptions_enable=False,  # they would print local variables, and with them keys
 )
 for command in (demo, up, erase, watch, download, cancel, release, retry, listen, doctor, migrate, healthcheck):
-    main.command()(command)
+    main.command(epilog=CODES if command in {erase, watch, download} else None)(command)
 main.add_typer(keys.app, name="keys")
 main.add_typer(tenants.app, name="tenants")
 main.add_typer(upstream.app, name="upstream")

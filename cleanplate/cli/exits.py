@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import typer
 
@@ -28,6 +28,19 @@ class Code(IntEnum):
     UNREACHABLE = 5
     HELD = 6
     INTERRUPTED = 130
+
+
+MEANINGS: Final[dict[Code, str]] = {
+    Code.OK: "all well",
+    Code.SOME_FAILED: "some failed or were refused",
+    Code.USAGE: "usage",
+    Code.AUTH: "the key was refused",
+    Code.CREDITS: "the upstream account is out of credits",
+    Code.UNREACHABLE: "the API cannot be reached",
+    Code.HELD: "what is left is held (a canary, a budget)",
+    Code.INTERRUPTED: "interrupted",
+}
+CODES: Final = f"Exit codes: {', '.join(f'{code:d} {meaning}' for code, meaning in MEANINGS.items())}."
 
 
 class UsageError(Exception):

@@ -7,8 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from cleanplate.cli.exits import Code, UsageError, end, this_command
+from cleanplate.cli import main
+from cleanplate.cli.exits import MEANINGS, Code, UsageError, end, this_command
 from cleanplate.cli.manifest import ManifestError
 from cleanplate.cli.run import OutOfCreditsError
 from cleanplate.client_errors import AbortedError, UnreachableError, UnusableAnswerError, refusal
@@ -105,3 +107,12 @@ def test_the_command_to_resume_with_can_be_pasted_into_a_shell(monkeypatch: pyte
     module = str(Path("cleanplate", "__main__.py"))
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     assert shlex.split(this_command()) == [sys.executable, "-m", "cleanplate", *arguments]
+
+
+@pytest.mark.parametrize("command", ["erase", "watch", "download"])
+def test_every_exit_code_is_in_the_readme_and_the_help_with_its_meaning(command: str) -> None:
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    shown = " ".join(CliRunner().invoke(main, [command, "--help"]).stdout.split())
+    for code in Code:
+        assert f"{code:d} {MEANINGS[code]}" in readme
+        assert f"{code:d} {MEANINGS[code]}" in shown
