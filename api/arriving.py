@@ -6,30 +6,30 @@ does, and judges once more whatever was not taken. So nothing is refused here, a
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
 from api import admission, intake, receivers
-from api.admission import Admitted
+from api.admission import Admitted, Item
 from api.auth import Authenticated
 from api.errors import Problem
 from api.finding import Finder, finder
 from api.forms import Form
 from api.idempotency import Hold, Key
-from api.intake import Upload
+from api.itemwise import Reading
 from cleanplate import db
 from cleanplate.outbound import ForbiddenUrl
 from cleanplate.resources import BatchOptions
 
 LOOK_SECONDS: Final = 0.25
 """A request that comes whole within this is taken in at once, in as few transactions as it takes."""
-LOOK_PAIRS: Final = 4 * admission.PAGE
-"""Pairs after which it is seen whether the client is still there, and the key is held for longer."""
+LOOK_PAGES: Final = 4
+"""Pages after which it is seen whether the client is still there, and the key is held for longer."""
 
 DryRun = Annotated[bool, Query(description="Check everything; store, create and pay nothing.")]
 
@@ -44,20 +44,22 @@ class Arrival(ABC):
         self._tenant_id, self._hold = tenant_id, hold
         self._batch_id: str | None = None
         self._finder: Finder | None = None
-        self._found: list[Upload] = []
+        self._found: list[Item] = []
         self._over = False
 
     @abstractmethod
-    def _know(self, form: Form) -> BatchOptions | None:
-        """Return the options of the batch, or None if nothing may be taken yet."""
+    def _know(self, ahead: Mapping[str, str | bytes]) -> BatchOptions | None:
+        """Return the options of the batch by what stands before its items, or None if nothing may be taken yet."""
 
-    async def receive(self, form: Form, body: Awaitable[None], flush: Callable[[], Awaitable[None]]) -> None:
-        """Wait for the ``body`` and meanwhile take what is whole, a look at a time."""
+    async def receive(
+        self, come: Form | Reading[Any], body: Awaitable[None], flush: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Wait for the ``body`` and meanwhile take what is whole, a look at a time; ``flush`` makes it readable."""
         arriving = asyncio.ensure_future(body)
         try:
             while not (await asyncio.wait({arriving}, timeout=LOOK_SECONDS))[0]:
                 await flush()
-                while not arriving.done() and await run_in_threadpool(self._look, form):
+                while not arriving.done() and await run_in_threadpool(self._look, come):
                     await flush()
             await arriving
             if self._finder and self._batch_id:
@@ -68,30 +70,29 @@ class Arrival(ABC):
             arriving.cancel()
             await asyncio.gather(arriving, return_exceptions=True)
 
-    def _look(self, form: Form) -> bool:
-        """Take the pairs that have become whole, and tell whether there were any."""
-        if self._over:
+    def _look(self, come: Form | Reading[Any]) -> bool:
+        """Take the items that have become whole, and tell whether there were any."""
+        if self._over or come.ahead is None:
             return False
         if self._finder is None:
-            options = self._know(form) if form.files else None
+            options = self._know(come.ahead)
             if options is None:
-                self._over = bool(form.files)
+                self._over = True
                 return False
-            self._finder = finder(form, options)
+            self._finder = finder(come, options, self._tenant_id)
         self._found += self._finder.find()
         if not self._found or not self._hold.extend():
             return False
         self._batch_id = self._batch_id or self._hold.lease.begun
-        found, self._found = self._found[:LOOK_PAIRS], self._found[LOOK_PAIRS:]
+        most = LOOK_PAGES * admission.page_size(self._finder.place, self._found, self._finder.options)
+        found, self._found = self._found[:most], self._found[most:]
         self._take(self._finder, found)
         return True
 
-    def _take(self, finder: Finder, found: Sequence[Upload]) -> None:
+    def _take(self, finder: Finder, found: Sequence[Item]) -> None:
         options = finder.options
         if self._batch_id is not None:
-            with db.transaction() as tx:
-                known = intake.known(tx, self._batch_id, found)
-            found = [one for one in found if one.custom_id not in known]
+            found, _ = admission.new(self._batch_id, found)
         with closing(admission.pages(finder.place, found, options, Admitted([]), self._hold.lease)) as pages:
             if self._batch_id is None:
                 if not (taken := next(pages, [])):
@@ -102,7 +103,7 @@ class Arrival(ABC):
                     self._hold.note(tx, row.id, admission.done(taken, self._hold.lease))
                 self._batch_id = row.id
             admission.add(self._tenant_id, self._batch_id, pages, options, self.admitted, self._hold)
-        self._over = bool(self.admitted.rejected)
+        self._over = any(one.code not in intake.HARMLESS for one in self.admitted.rejected)
 
     def _broken_off(self, error: Exception) -> Exception:
         """Return what to raise for a request that did not come whole; what was taken stays, and the batch says so."""
@@ -120,11 +121,11 @@ class NewBatch(Arrival):
 
     _is_new = True
 
-    def _know(self, form: Form) -> BatchOptions | None:
-        if "options" not in form.ahead or set(form.fields) != {"options"}:
+    def _know(self, ahead: Mapping[str, str | bytes]) -> BatchOptions | None:
+        if set(ahead) != {"options"}:
             return None
         try:
-            options = BatchOptions.model_validate_json(form.ahead["options"])
+            options = BatchOptions.model_validate_json(ahead["options"])
             if options.webhook_url is not None:
                 receivers.check_url(options.webhook_url)
         except (ValidationError, ForbiddenUrl, Problem):
@@ -139,8 +140,8 @@ class NewItems(Arrival):
         super().__init__(tenant_id, hold)
         self._into = batch_id
 
-    def _know(self, form: Form) -> BatchOptions | None:
-        if form.fields:
+    def _know(self, ahead: Mapping[str, str | bytes]) -> BatchOptions | None:
+        if ahead:
             return None
         with suppress(Problem), db.transaction() as tx:
             row = admission.find(tx, self._tenant_id, self._into)

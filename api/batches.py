@@ -70,7 +70,7 @@ def create_batch(
     Or take, as JSON, where each image and its mask lie: they are fetched and checked later, and a job whose pair cannot
     be worked on fails.
 
-    With `options` before its files a form's pairs are worked on from the first on while the rest still arrives.
+    With `options` before its files, or its `items`, these are worked on from the first on while the rest still arrives.
     """
     with admission.telling(once.lease):
         count = arrived.admitted.count if arrived else 0

@@ -1,5 +1,6 @@
 """The bodies of calls that bring items: a form with their files, or JSON that says where these lie."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -7,10 +8,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
-from api.arriving import ArrivingBatch, ArrivingItems
+from api.arriving import Arrival, ArrivingBatch, ArrivingItems
 from api.errors import Problem
-from api.forms import Form, Meanwhile, receive
-from api.itemwise import Sent, SentBatch, read
+from api.fingerprint import sure
+from api.forms import Form, receive
+from api.itemwise import Reading, S, Sent, SentBatch
 
 
 async def multipart_or_batch(request: Request, arriving: ArrivingBatch) -> AsyncIterator[Form | SentBatch]:
@@ -29,7 +31,7 @@ MultipartOrBatch = Annotated[Form | SentBatch, Depends(multipart_or_batch, scope
 MultipartOrItems = Annotated[Form | Sent, Depends(multipart_or_items, scope="function")]
 
 
-async def _body(request: Request, model: type[Sent], arriving: Meanwhile | None) -> AsyncIterator[Any]:
+async def _body(request: Request, model: type[Sent], arriving: Arrival | None) -> AsyncIterator[Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"application/json", "multipart/form-data"}:
         detail = "Send this as multipart/form-data with files, or as application/json with items."
@@ -39,4 +41,21 @@ async def _body(request: Request, model: type[Sent], arriving: Meanwhile | None)
             async for form in forms:
                 yield form
         return
-    yield await run_in_threadpool(read, model, await request.body())
+    yield await _read(request, model, arriving)
+
+
+async def _read(request: Request, model: type[S], arriving: Arrival | None) -> S:
+    reading, reader = Reading(model), asyncio.Lock()
+
+    async def flush() -> None:
+        async with reader:
+            await run_in_threadpool(reading.read, sure(request))
+
+    async def body() -> None:
+        async for chunk in request.stream():
+            reading.add(chunk)
+        async with reader:
+            await run_in_threadpool(reading.end)
+
+    await (arriving.receive(reading, body(), flush) if arriving else body())
+    return reading.sent

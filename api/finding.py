@@ -1,51 +1,73 @@
-"""The pairs of a request that still arrives, each as soon as it is whole: those that :mod:`api.incoming` will find."""
+"""The items of a request that still arrives, each as soon as it is whole: of pairs those of :mod:`api.incoming`."""
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 from api import incoming, names, pairs
+from api.admission import Item, Place
 from api.archive import manifest, members
 from api.archive.beginning import Beginning
 from api.archive.members import Archive
 from api.archive.records import rejected
 from api.errors import Problem
 from api.forms import ARCHIVE, File, Form
-from api.intake import Source, Upload
+from api.intake import Upload
+from api.itemwise import Reading
+from api.remote import Elsewhere
 from cleanplate import pairing, settings
 from cleanplate.resources import BatchOptions
 
 
 class Finder(ABC):
-    """``place`` is where the bytes of what was found are."""
+    """``place`` is where what was found lies."""
 
-    place: Source
+    place: Place
 
-    def __init__(self, form: Form, options: BatchOptions) -> None:
+    def __init__(self, options: BatchOptions) -> None:
         self.options = options
-        self._form = form
 
     @abstractmethod
-    def find(self) -> list[Upload]:
-        """Return the pairs that have become whole since it was asked last."""
+    def find(self) -> Sequence[Item]:
+        """Return the pairs or items that have become whole since it was asked last."""
 
     @abstractmethod
     def check(self) -> None:
         """Hold what was found against all that has come. Raises :class:`Problem` 422 ``archive_rejected``."""
 
 
-def finder(form: Form, options: BatchOptions) -> Finder:
-    """Return what finds the pairs of a form of which the first file has begun."""
-    return InArchive(form, options) if form.files[0].field == ARCHIVE else AmongFiles(form, options)
+def finder(come: Form | Reading[Any], options: BatchOptions, tenant_id: str) -> Finder:
+    """Return what finds the items of a body of which the first has begun."""
+    if isinstance(come, Reading):
+        return AmongItems(come, options, tenant_id)
+    return InArchive(come, options) if come.files[0].field == ARCHIVE else AmongFiles(come, options)
+
+
+class AmongItems(Finder):
+    """Finds items of JSON, all of them: they are judged page by page."""
+
+    def __init__(self, come: Reading[Any], options: BatchOptions, tenant_id: str) -> None:
+        super().__init__(options)
+        self.place = Elsewhere(tenant_id)
+        self._come, self._seen = come, 0
+
+    def find(self) -> Sequence[Item]:
+        found = self._come.items[self._seen :]
+        self._seen += len(found)
+        return found
+
+    def check(self) -> None:
+        """Find nothing wrong: items do not change."""
 
 
 class AmongFiles(Finder):
     """Finds pairs of the form's own files."""
 
     def __init__(self, form: Form, options: BatchOptions) -> None:
-        super().__init__(form, options)
-        self.place = form
+        super().__init__(options)
+        self.place = self._form = form
         self._pairs = pairs.Pairs(options.mask_suffix)
         self._seen = 0
 
@@ -61,8 +83,8 @@ class InArchive(Finder):
     """Finds pairs of an archive: by its manifest, if that is its first file, or by name, if it is to have none."""
 
     def __init__(self, form: Form, options: BatchOptions) -> None:
-        super().__init__(form, options)
-        self._file = form.files[0]
+        super().__init__(options)
+        self._form, self._file = form, form.files[0]
         read = partial(form.part, self._file)
         self.place: Archive = Archive([], {}, read)
         self._beginning = Beginning(read, members.limits(), settings.get().max_file_bytes)

@@ -87,6 +87,12 @@ def so_far(request: Request) -> str:
     return f"{size}:{_fingerprint(request, digest)}"
 
 
+def sure(request: Request) -> int | None:
+    """Return of how many bytes of the body :func:`so_far` tells, or None for a call that has no name."""
+    digest: BodyDigest | None = getattr(request.state, "body_digest", None)
+    return None if digest is None else next(reversed(digest.marks))
+
+
 def is_partial(found: str) -> bool:
     """Tell whether a fingerprint is one of a call whose body had not come whole."""
     return ":" in found

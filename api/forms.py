@@ -42,14 +42,14 @@ class File:
 class Form:
     """The fields and the files of one request, in the order in which they came.
 
-    ``ahead`` are the fields that came before the first file. While the body arrives, the first ``whole`` files can be
-    read, and ``size`` bytes of the spool.
+    ``ahead`` are the fields that came before the first file, or None while none has begun. While the body arrives, the
+    first ``whole`` files can be read, and ``size`` bytes of the spool.
     """
 
     spool: IO[bytes]
     fields: dict[str, str] = field(default_factory=dict)
     files: list[File] = field(default_factory=list)
-    ahead: Mapping[str, str] = field(default_factory=dict)
+    ahead: Mapping[str, str] | None = None
     whole: int = 0
     size: int = 0
 
@@ -254,6 +254,7 @@ class _Reader:
         if self._file is not None:
             if not self._file.name and not self._file.size:  # a browser's form in which no file was chosen
                 self.form.files.pop()
+                self.form.ahead = self.form.ahead if self.form.files else None
             self._whole = len(self.form.files)
         else:
             if self._name in self.form.fields:

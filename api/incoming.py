@@ -45,7 +45,7 @@ def find(form: Form, options: BatchOptions) -> tuple[Source, list[Upload], list[
 
 def pairs_as_they_come(form: Form, options: BatchOptions) -> bool:
     """Tell whether a file may be paired before it is known what comes after it."""
-    return not options.atomic and ("options" in form.ahead or "options" not in form.fields)
+    return not options.atomic and ("options" in (form.ahead or {}) or "options" not in form.fields)
 
 
 def is_manifest(file: File) -> bool:

@@ -68,10 +68,12 @@ class NewItems(BaseModel):
     items: list[Item] = Field(max_length=ITEMS_MOST)
 
 
-class NewBatch(NewItems):
-    """A batch whose pictures lie elsewhere."""
-
+class _Options(BaseModel):
     options: BatchOptions = Field(default_factory=BatchOptions)
+
+
+class NewBatch(NewItems, _Options):
+    """A batch whose pictures lie elsewhere. With `options` before `items` these are taken while they still arrive."""
 
 
 class NewUpload(BaseModel):
