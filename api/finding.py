@@ -80,7 +80,7 @@ class AmongFiles(Finder):
 
 
 class InArchive(Finder):
-    """Finds pairs of an archive: by its manifest, if that is its first file, or by name, if it is to have none."""
+    """Finds pairs of an archive: by its manifest, as soon as that is there, or by name, if it is to have none."""
 
     def __init__(self, form: Form, options: BatchOptions) -> None:
         super().__init__(options)
@@ -89,32 +89,32 @@ class InArchive(Finder):
         self.place: Archive = Archive([], {}, read)
         self._beginning = Beginning(read, members.limits(), settings.get().max_file_bytes)
         self._pairs: pairs.Pairs | _Rows | None = None if options.manifest else pairs.Pairs(options.mask_suffix)
-        self._found: list[Upload] = []
+        self._waiting: list[File] = []
+        self._used: list[File] = []
 
     def find(self) -> list[Upload]:
         here = min(self._file.size, self._form.size - self._file.offset)
-        files = self.place.add(self._beginning.find(here))
-        if self._pairs is None and (real := [file for file in files if not names.is_junk(names.clean(file.name))]):
-            self._pairs = self._by_manifest(real[0])
+        self._waiting += self.place.add(self._beginning.find(here))
+        if self._pairs is None and (lists := list(filter(incoming.is_manifest, self._waiting))):
+            self._used += lists[:1]
+            self._pairs = self._by_manifest(lists[0])
         if self._pairs is None:
             return []
+        files, self._waiting = self._waiting, []
         found = self._pairs.add(file for file in files if not incoming.is_manifest(file))
-        self._found += found
+        self._used += (file for one in found for file in (one.image, one.mask))
         return found
 
-    def _by_manifest(self, first: File) -> "_Rows | None":
-        if incoming.is_manifest(first):
-            try:
-                rows = incoming.read_rows(self.place, first)
-            except Problem:  # which is raised once more when all has come
-                rows = []
-            return _Rows(rows, incoming.Names(incoming.folder_of(first), self.options.mask_suffix), self.options)
-        self._beginning.over = True
-        return None
+    def _by_manifest(self, file: File) -> "_Rows":
+        try:
+            rows = incoming.read_rows(self.place, file)
+        except Problem:  # which is raised once more when all has come
+            rows = []
+        return _Rows(rows, incoming.Names(incoming.folder_of(file), self.options.mask_suffix), self.options)
 
     def check(self) -> None:
         whole = members.open_archive(self._form, self._form.one(ARCHIVE))
-        for file in (file for one in self._found for file in (one.image, one.mask)):
+        for file in self._used:
             if self.place.said(file) != whole.said(file):
                 raise rejected(
                     "damaged", f"Its directory does not say the same of {names.clean(file.name)} as it does."

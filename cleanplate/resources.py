@@ -65,7 +65,7 @@ class BatchOptions(BaseModel):
     manifest: bool = Field(
         True,
         description="An archive may have a `manifest.csv`. `false`: it has none, and its pairs are worked on while it "
-        "still arrives. With one that happens if it is the first file.",
+        "still arrives. With one that happens as soon as it has come.",
     )
     seal: bool = Field(True, description="`false`: more items will come; seal it when they have.")
 

@@ -52,15 +52,28 @@ def test_the_first_job_of_an_archive_that_is_to_have_no_manifest_is_queued_befor
     assert (told["status"], told["counts"]["total"], told["rejected"]) == ("processing", 3, [])
 
 
-def test_so_it_is_with_one_that_begins_with_its_manifest(client: httpx.Client, newest: Newest) -> None:
-    archive = zipped({"manifest.csv": MANIFEST, **pairs("mug", "left"), "cup.jpg": IMAGE})
-    told = send_archive(client, form(archive), 3, newest).json()
-    assert [(one["item"], one["code"]) for one in told["rejected"]] == [
+@pytest.mark.parametrize("before", [(), ("left",), ("left", "mug")])
+def test_so_it_is_with_one_whose_manifest_has_come_also_for_pairs_that_came_before_it(
+    client: httpx.Client, newest: Newest, before: tuple[str, ...]
+) -> None:
+    first = pairs(*before) | {"manifest.csv": MANIFEST} | pairs("mug", "left")
+    told = send_archive(client, form(zipped(first | {"cup.jpg": IMAGE})), len(first), newest).json()
+    assert sorted((one["item"], one["code"]) for one in told["rejected"]) == [
         ("left.jpg", "ignored_file"),
         ("left_mask.png", "ignored_file"),
     ]
     made = {job["custom_id"]: job["params"]["dilate_pixels"] for job in jobs(client, told["id"])}
     assert made == {"M-1": 20, "C-1": 10}
+
+
+def test_rows_of_a_manifest_that_its_directory_does_not_have_are_no_more_taken(
+    client: httpx.Client, newest: Newest
+) -> None:
+    whole = zipped({"manifest.csv": MANIFEST, **pairs("mug", "vase"), "cup.jpg": IMAGE})
+    at = whole.rindex(b"manifest.csv")
+    stale = whole[:at] + b"leftover.csv" + whole[at + len(b"manifest.csv") :]
+    told = problem(send_archive(client, form(stale), 4, newest), 422, "archive_rejected")
+    assert {job["custom_id"] for job in jobs(client, told["batch_id"])} <= {"M-1"}
 
 
 def test_so_it_is_with_one_that_comes_to_an_open_batch(client: httpx.Client, newest: Newest) -> None:
