@@ -20,7 +20,7 @@ Places = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 BEGINNINGS: Final = {
-    "database_url": ("postgresql://", "postgres://"),
+    "database_url": ("postgresql://", "postgresql+psycopg://", "postgres://"),
     "redis_url": ("redis://", "rediss://"),
     "storage_url": ("s3://", "file:///"),
 }

@@ -11,7 +11,7 @@ SECRET = "swordfish"
 @pytest.mark.parametrize(
     ("variable", "value", "would_do"),
     [
-        ("DATABASE_URL", f"mysql://me:{SECRET}@db.test/x", "postgresql:// or postgres://"),
+        ("DATABASE_URL", f"mysql://me:{SECRET}@db.test/x", "postgresql:// or postgresql+psycopg:// or postgres://"),
         ("REDIS_URL", f"http://:{SECRET}@cache.test", "redis:// or rediss://"),
         ("STORAGE_URL", f"/srv/{SECRET}", "s3:// or file:///"),
         ("STORAGE_URL", f"file://{SECRET}/objects", "s3:// or file:///"),
