@@ -193,6 +193,6 @@ def _decoded(data: bytes) -> Pixels:
 
 
 def _outside_delta(reference: Pixels, stored: Pixels, area: Area) -> int:
-    delta = cv2.absdiff(reference, stored)
-    delta[area.box][area.weight > 0] = 0
-    return int(delta.max())
+    outside = np.ones(reference.shape[:2], np.uint8)
+    outside[area.box] = area.weight == 0
+    return int(cv2.norm(reference, stored, cv2.NORM_INF, outside))
