@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import TupleRow
+from pydantic_core import from_json
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import InterfaceError, InternalError, InvalidatePoolError, OperationalError
 from sqlalchemy.orm import Session
@@ -78,6 +79,7 @@ def connect(url: str) -> Engine:
         max_overflow=30,
         pool_use_lifo=True,
         hide_parameters=True,
+        json_deserializer=from_json,  # json.loads is a third of what a job's row costs to read
         connect_args=CONNECTION,
     )
     event.listen(engine, "checkout", _drop_if_ended)

@@ -1,6 +1,11 @@
-"""Connections that wait in the pool while the server ends them."""
+"""Connections that wait in the pool while the server ends them, and what they bring."""
 
-from sqlalchemy import Connection, Engine, func, select, text
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, cast, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from cleanplate import db
 
@@ -34,4 +39,21 @@ def test_a_connection_that_was_told_something_is_used_further(database: Engine) 
         other.commit()
     with engine.connect() as one:
         assert pid(one) == first
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"Größe": ["\U0001f600", '\t"\\', ""]},
+        [10**40, -1.5e-7, 0.1, True, None],
+        json.loads("[" * 200 + "]" * 200),
+        "",
+        0,
+    ],
+)
+def test_json_comes_back_as_it_was_written(database: Engine, value: Any) -> None:
+    engine = db.connect(database.url.render_as_string(hide_password=False))
+    with engine.connect() as connection:
+        assert connection.scalar(select(cast(value, JSONB))) == value
     engine.dispose()
