@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web as aiohttp
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
-from cleanplate import db, jobs
+from cleanplate import accounts, db, jobs
 from cleanplate.models import Account
 from cleanplate.states import State
 from cleanplate.storage import Store
@@ -35,16 +35,20 @@ def test_a_429_costs_a_try_and_fails_nothing(upstream: Upstream, store: Store, s
 
 
 def test_an_account_without_credits_stops_it_with_a_reason_until_it_is_mended(
-    upstream: Upstream, store: Store, start: Callable[..., Any]
+    upstream: Upstream, store: Store, start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.refuse = lambda _: web.says(402, {"detail": "Insufficient credits"})
     queue(store, 10)
+    monkeypatch.setattr(accounts, "PROBE_SECONDS", 3600.0)
     with start():
         wait_until(reason)
         asked = len(upstream.submits)
+        assert asked <= 2 * 4
+        monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.1)
+        with db.transaction() as tx:
+            tx.execute(update(Account).values(gate_until=func.now()))
         wait_until(lambda: len(upstream.submits) >= asked + 2)
         assert all_in(State.QUEUED, State.CLAIMED, State.SENDING)
-        assert asked <= 2 * 4
         upstream.refuse = lambda _: None
         wait_until(lambda: all_in(State.READY))
         assert reason() is None

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+
 from tests.journeys.harness import stack
 
 HERE = Path(__file__).parent
@@ -13,6 +15,7 @@ SECONDS = 30
 
 def test_no_call_made_from_the_document_is_answered_in_another_way_than_it_says(tmp_path: Path) -> None:
     with stack(tmp_path / "data", fast=True) as running:
+        httpx.get(f"{running.running.url}/openapi.json").raise_for_status()  # the first takes its time; 10 s are waited
         made = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml"),
