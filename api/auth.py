@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api import limits
+from api import limits, query
 from api.errors import Problem
 from cleanplate import db, tenants
 from cleanplate.api_keys import Scope
@@ -31,11 +31,12 @@ class Caller:
 
 
 def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
-    """Return who is asking, or answer 401, 429 past the team's limit, or 403 to a read-only key that writes."""
+    """Return who is asking, or answer 401, 429 past the team's limit, 403 to a read-only key that writes, or 422."""
     if given is None:
         raise _unauthorized("missing_key", "Send your key as `Authorization: Bearer cp_...`.")
     found = _find(tenants.digest(given.credentials), int(monotonic() / KEYS_REMEMBERED_SECONDS))
     limits.count(request, found.tenant_id)
+    query.check(request)
     return _allowed(found, Scope.READ if request.method in READING else Scope.WRITE)
 
 

@@ -31,6 +31,8 @@ FINDINGS_TOLD = 1000
 class Finding(BaseModel):
     """One thing that is wrong: with a field (``pointer``, RFC 6901 as a fragment) or with an ``item`` of a batch."""
 
+    model_config = ConfigDict(frozen=True)
+
     pointer: str | None = None
     item: str | None = None
     code: str
@@ -102,10 +104,11 @@ def unavailable(code: str, detail: str) -> Problem:
 
 def invalid(error: ValidationError, at: str = "") -> Problem:
     """Return the 422 for a part of the body that pydantic refused; ``at`` is the pointer to that part."""
-    return _invalid([_finding(found, at) for found in error.errors(include_url=False, include_input=False)])
+    return invalid_fields([_finding(found, at) for found in error.errors(include_url=False, include_input=False)])
 
 
-def _invalid(findings: Sequence[Finding]) -> Problem:
+def invalid_fields(findings: Sequence[Finding]) -> Problem:
+    """Return the 422 for what is wrong with fields."""
     words = "; ".join(f"{finding.pointer}: {finding.detail}" for finding in findings[:3])
     return Problem(422, "validation_failed", words, errors=findings)
 
@@ -118,14 +121,14 @@ def _finding(error: Mapping[str, Any], at: str) -> Finding:
 def _from_validation(error: RequestValidationError) -> Problem:
     """Turn FastAPI's findings into ours: those of the body point into it, others into where they stood."""
     found = [{**one, "loc": one["loc"][1:] if one["loc"][0] == "body" else one["loc"]} for one in error.errors()]
-    findings = [_finding(one, "") for one in found]
+    findings = list(dict.fromkeys(_finding(one, "") for one in found))  # what several dependencies read counts once
     unknown = [one["loc"][-1] for one in found if one["loc"][:1] == ("query",) and one["type"] == "extra_forbidden"]
     if unknown:
         detail = f"This call does not know the parameter {', '.join(unknown)}."
         return Problem(400, "unknown_parameter", detail, errors=findings)
     if any(one["type"] == "json_invalid" for one in found):
         return Problem(400, "malformed_body", "The body is not the JSON it should be.")
-    return _invalid(findings)
+    return invalid_fields(findings)
 
 
 def _from_http(error: HTTPException) -> Problem:

@@ -46,3 +46,10 @@ def test_a_list_refuses_parameters_that_it_does_not_know(client: httpx.Client, p
     assert [error["pointer"] for error in told["errors"]] == ["#/query/colour"]
     for wrong in ({"limit": "0"}, {"limit": "201"}, {"cursor": "x"}):
         problem(client.get(path, params=wrong), 422, "validation_failed")
+
+
+def test_a_parameter_that_is_given_twice_is_refused_and_told_once(client: httpx.Client) -> None:
+    told = problem(client.get("/v1/jobs?status=failed&limit=5&status=succeeded"), 422, "validation_failed")
+    assert [error["pointer"] for error in told["errors"]] == ["#/query/status"]
+    told = problem(client.post("/v1/batches?dry_run=maybe", json={"items": []}), 422, "validation_failed")
+    assert [error["pointer"] for error in told["errors"]] == ["#/query/dry_run"]
