@@ -1,7 +1,5 @@
 """Rows as the resources of the REST contract: what the API answers and what webhooks carry."""
 
-from urllib.parse import quote
-
 from cleanplate import models
 from cleanplate.outcomes import ErrorCode
 from cleanplate.resources import (
@@ -24,7 +22,7 @@ from cleanplate.states import RULES, State
 def job(row: models.Job, base_url: str) -> Job:
     """Return the resource of a job's row; ``base_url`` starts the links."""
     state = State(row.state)
-    url = f"{base_url.rstrip('/')}/v1/jobs/{quote(row.id)}/result"
+    url = f"{base_url.rstrip('/')}/v1/jobs/{row.id}/result"
     result = None if row.result is None else Result(**row.result, url=url)
     return Job(
         id=row.id,

@@ -1,4 +1,4 @@
-"""PNG files whose pixels Intel's ISA-L unpacks, in less than half of the time that Pillow's own zlib-ng takes.
+"""PNG files whose pixels Intel's ISA-L unpacks, in less than half of the time that Pillow's zlib takes.
 
 Pillow, which undoes the filters and holds the rows against the header, is handed the same bytes in blocks that are
 stored, not compressed (RFC 1951, 3.2.4), each when the last is used up: to read 1 MP of dense photograph takes 9 ms
