@@ -19,6 +19,7 @@ SPREAD_WEIGHT: Final = 0.05
 CALLED_WEIGHT: Final = 0.1
 FIRST_POLL: Final = -1.5
 """In standard deviations: by then 7% of the answers are there."""
+FIRST_SHARE: Final = NormalDist().cdf(FIRST_POLL)
 UNSEEN: Final = -0.4
 """In standard deviations: where those that are ready before the first poll lie on average, seen from it."""
 LATE: Final = 2.0
@@ -33,8 +34,9 @@ STEP_LEAST: Final = 0.08
 STEP_MOST: Final = 2.0
 BLIND: Final = 6
 BLIND_FIRST: Final = 2.4
-RELIED_ON: Final = 0.5
-"""The share of callbacks that must come for polls to wait for them: while fewer do, waiting costs more than polls."""
+MISSED_LEAST: Final = 0.005
+"""So large a share of callbacks is always taken to be lost. Were it none, no poll would ever come before a call, and
+nobody would notice that calls come later than polls would."""
 
 _NORMAL: Final = NormalDist()
 
@@ -96,24 +98,23 @@ class Latency:
         """Return in how many seconds to look at a task of this age; ``called`` when a callback said that it has ended.
 
         ``stretch`` makes steps so much longer, where polls are dear.
-        While callbacks can be relied on, a task is looked at when its own must have been lost. Else nothing before the
-        first answers can be there. Then the more likely an answer is in the next moment, the shorter the step: of all
-        ways to place as many polls, steps by the inverse root of the hazard see the answers soonest. Far behind the
-        others the steps grow.
+        Nothing before the first answers can be there. Then the more likely an answer is in the next moment, the shorter
+        the step: of all ways to place as many polls, steps by the inverse root of the hazard see the answers soonest.
+        Far behind the others the steps grow. Of the answers only those count that no callback tells of in time: the
+        fewer these are, the later the first poll and the longer the steps.
         """
         if called:
             return min(STEP_MOST, max(STEP_LEAST, age_seconds / BLIND))
-        if self.called > RELIED_ON:
-            late = 2 * age_seconds if self.median is None else self.median * math.exp(LATE * self.spread)
-            return max(STEP_MOST, late - age_seconds)
+        rarer = 1 / math.sqrt(max(MISSED_LEAST, 1 - self.called))
         if self.median is None or not (self.known or self.tasks >= FORESEEN):
-            return max(STEP_LEAST, min(self.median or BLIND_FIRST, BLIND_FIRST) - age_seconds, age_seconds / BLIND)
-        first = self.median * math.exp(FIRST_POLL * self.spread)
+            step = age_seconds / BLIND * min(BLIND, rarer)
+            return max(STEP_LEAST, min(self.median or BLIND_FIRST, BLIND_FIRST) - age_seconds, step)
+        first = self.median * math.exp(_NORMAL.inv_cdf(rarer * FIRST_SHARE) * self.spread)
         if age_seconds < first:
             return max(STEP_LEAST, first - age_seconds)
         spread = max(self.spread, 0.01)
         late = min(LATE, math.log(age_seconds / self.median) / spread)
         hazard = _NORMAL.pdf(late) / (1 - _NORMAL.cdf(late)) / (spread * age_seconds)
-        step = stretch * math.sqrt(2 * POLL_SECONDS * min(1.0, SLOW_SECONDS / self.median) / hazard)
+        step = rarer * stretch * math.sqrt(2 * POLL_SECONDS * min(1.0, SLOW_SECONDS / self.median) / hazard)
         behind = max(0.0, age_seconds - self.median * math.exp((LATE + 1) * spread))
         return min(STEP_MOST, max(STEP_LEAST, step) + behind / BLIND)

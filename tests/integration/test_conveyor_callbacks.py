@@ -27,7 +27,7 @@ PUBLIC_URL = "https://cleanplate.example"
 def _only_calls(monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]) -> None:
     """Nobody polls within an hour, unless he is called."""
     configure(CLEANPLATE_SECRET_KEYS=Fernet.generate_key().decode())
-    monkeypatch.setattr(latency, "STEP_MOST", 3600.0)
+    monkeypatch.setattr(latency, "BLIND_FIRST", 3600.0)
     monkeypatch.setattr(session, "AWAY_SECONDS", 0.05)
 
 
@@ -165,8 +165,13 @@ def test_a_drain_waits_for_nobody_who_waits_for_a_call(
 
 @pytest.mark.parametrize("public_url", [None, "http://cleanplate.example"])
 def test_without_an_address_that_can_be_called_nothing_is_asked_for(
-    upstream: Upstream, store: Store, start: Callable[..., Any], public_url: str | None
+    upstream: Upstream,
+    store: Store,
+    start: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    public_url: str | None,
 ) -> None:
+    monkeypatch.setattr(latency, "BLIND_FIRST", 0.1)
     with start(PUBLIC_URL=public_url):
         (job_id,) = queue(store)
         wait_until(lambda: state(job_id) is State.READY)
