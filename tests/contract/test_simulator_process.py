@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-m", "cleanplate.simulator"]
 
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *flags], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([*COMMAND, *flags], capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_it_tells_where_it_listens_and_each_site_is_alive(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_it_tells_where_it_listens_and_each_site_is_alive(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_once_with_tasks_in_flight_and_clients_waiting(number: int) -> None:
-    with simulator("--latency", "60") as (upstream, process):
+    with simulator("--latency", "3600") as (upstream, process):
         for _ in range(3):
             upstream.accepted()
         upstream.fault("credits", "hang")
