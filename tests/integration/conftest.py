@@ -136,9 +136,13 @@ def quick_conveyor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def long_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_tries() -> Iterator[None]:
     """Let no try of a webhook be taken for one whose notifier died."""
-    monkeypatch.setattr(deliveries, "LEASE", timedelta(hours=1))
+    deliveries._begin.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deliveries, "LEASE", timedelta(hours=1))
+        yield
+    deliveries._begin.cache_clear()
 
 
 @pytest.fixture
