@@ -29,6 +29,7 @@ def up(
 
     take_signals_for_ctrl_c()
     here = settings.get()
+    to_stderr(f"starting, with what is kept in {here.data_dir} ...")
     try:
         with stack.running(here, port=port, simulation=stack.Simulation(latency, seed)) as running:
             try:
