@@ -2,6 +2,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -72,12 +73,20 @@ def test_a_mistake_of_ours_is_not_taken_for_a_users() -> None:
         end(work)
 
 
+@pytest.fixture
+def default_handlers() -> Iterator[None]:
+    """Whoever runs the tests may have them ignore a signal, as nohup does."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("default_handlers")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_request_to_end_is_an_interrupt_and_only_while_there_is_work(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(number)
-
     def work() -> Code:
         os.kill(os.getpid(), number)
         signal.pause()
@@ -87,7 +96,7 @@ def test_a_request_to_end_is_an_interrupt_and_only_while_there_is_work(
         end(work)
     assert caught.value.exit_code == 130
     assert "resume with" in capsys.readouterr().err
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_nohup_is_heeded() -> None:
