@@ -134,10 +134,11 @@ def _resume(tx: Transaction, batch: Batch, affordable: float) -> None:
 def doubt(tx: Transaction, undecided: Collection[str]) -> None:
     """Count the submits of these jobs, which are locked, as billed: they were never answered and are given up now.
 
-    Locks the batches in the order of their ids, as whoever ends jobs does.
+    So they are of batches without a budget: one may be given to them later. Locks the batches in the order of their
+    ids, as whoever ends jobs does.
     """
-    limited = select(Batch.id).join(Job, Batch.id == Job.batch_id).where(Job.id.in_(undecided))
-    counts = Counter(tx.scalars(limited.where(Batch.budget_credits.is_not(None)))) if undecided else Counter()
+    theirs = select(Batch.id).join(Job, Batch.id == Job.batch_id).where(Job.id.in_(undecided))
+    counts = Counter(tx.scalars(theirs)) if undecided else Counter()
     if not counts:
         return
     price = accounts.price(tx)

@@ -181,6 +181,17 @@ def test_a_submit_that_nobody_knows_to_be_billed_counts_as_billed() -> None:
     assert seat([line[0], line[1]]) == (1, 1)
 
 
+def test_a_budget_that_is_given_later_counts_the_submits_from_before() -> None:
+    line = made(3, None)
+    assert seat(line[:1]) == (1, 0)
+    answer(line[0], Unanswered("silence"))
+    with db.transaction() as tx:
+        sweep.decide_unconfirmed(tx, "resubmit", 3)
+        holding.ask(tx, tx.scalars(holding.locked(batch().id)).one(), 2 * PRICE)
+        jobs.claim(tx, rows.WORKER, 1)
+    assert seat(line) == (1, 2)
+
+
 def test_a_price_that_was_learned_counts_and_not_only_the_one_that_was_set() -> None:
     line = made(4, 30.0)
     seat(line[:1])
