@@ -78,7 +78,7 @@ def _is_named(origin: str, hosts: tuple[str, ...]) -> bool:
     try:
         address = yarl.URL(origin)
         host, scheme = address.host or "", address.scheme
-    except ValueError:
+    except (ValueError, IndexError):  # yarl stumbles over brackets before an empty host
         return False
     if not HOST.fullmatch(host) or host != _host(origin):
         return False

@@ -77,6 +77,7 @@ def test_the_vendors_hosts_are_its_own(url: str) -> None:
         "https://api.bfl.ai./",
         "https://\uff41pi.bfl.ai/",
         "https://[::1].bfl.ai/",
+        "https://[api.bfl.ai]@/",
         "//api.bfl.ai/",
         " https://api.bfl.ai/",
         "https:api.bfl.ai",
