@@ -36,6 +36,12 @@ def main() -> None:
         "engine-24x10": lambda folder: [engine.run(folder, jobs=96, slots=24, latency=10.0)],
         "engine-500x5": lambda folder: [engine.run(folder, jobs=5000, slots=500, latency=5.0, stored=False)],
         "engine-2000x10": lambda folder: [engine.run(folder, jobs=12000, slots=2000, latency=10.0, stored=False)],
+        "callbacks-500x5": lambda folder: [
+            engine.run(folder, jobs=5000, slots=500, latency=5.0, stored=False, called_back=True)
+        ],
+        "callbacks-2000x10": lambda folder: [
+            engine.run(folder, jobs=12000, slots=2000, latency=10.0, stored=False, called_back=True)
+        ],
         "intake": lambda folder: [intake.run(folder)],
         "archive": lambda folder: [archive.run(folder)],
         "webhooks": webhooks.run,
